@@ -1,13 +1,13 @@
 """Everything that this package raises on purpose.
 
-    ConverterError                 anything below; a user sees its one line, never a traceback
-    ├── UsageError                 the arguments cannot be understood            exit 2
-    ├── ReadError                  a file is broken, hostile or of another kind  exit 2
-    ├── UnsupportedLayers          layers that cannot be handled, all of them    exit 2
-    ├── WriteError                 the destination cannot be written             exit 2
-    ├── EnvironmentMissing         a runtime is not installed                    exit 3
-    ├── WorkerFailed               a runtime died, hung or printed garbage       exit 3
-    └── ParityFailure              both sides ran and differ                     exit 1
+ConverterError                 anything below; a user sees its one line, never a traceback
+├── UsageError                 the arguments cannot be understood            exit 2
+├── ReadError                  a file is broken, hostile or of another kind  exit 2
+├── UnsupportedLayers          layers that cannot be handled, all of them    exit 2
+├── WriteError                 the destination cannot be written             exit 2
+├── EnvironmentMissing         a runtime is not installed                    exit 3
+├── WorkerFailed               a runtime died, hung or printed garbage       exit 3
+└── ParityFailure              both sides ran and differ                     exit 1
 """
 
 from __future__ import annotations

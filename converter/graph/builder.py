@@ -96,9 +96,7 @@ class GraphBuilder:
         layer = self._origin.layer if self._origin else op_type
         several = not (outputs is None or isinstance(outputs, str))
         names = list(outputs) if several else [outputs]
-        infos = ops.infer(
-            op_type, domain, attributes, [None if value is None else _info(value) for value in inputs]
-        )
+        infos = ops.infer(op_type, domain, attributes, [None if value is None else _info(value) for value in inputs])
         values = []
         for index, name in enumerate(names):
             shape, dtype = infos[index]

@@ -34,13 +34,7 @@ class Origin:
     line: int | None = None
 
     def __str__(self) -> str:
-        where = (
-            ""
-            if self.file is None
-            else f"{self.file}: "
-            if self.line is None
-            else f"{self.file}:{self.line}: "
-        )
+        where = "" if self.file is None else f"{self.file}: " if self.line is None else f"{self.file}:{self.line}: "
         return f'{where}layer "{self.layer}" ({self.type})'
 
     def mark(self, node: ir.Node) -> None:
