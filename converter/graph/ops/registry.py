@@ -58,8 +58,11 @@ def register(op: Op) -> None:
 
 
 def find(name: str, domain: str = "") -> Op:
-    """The operator, or KeyError with its name."""
-    return _table[domain, name]
+    """The operator; ValueError where the hub has none of that name."""
+    try:
+        return _table[domain, name]
+    except KeyError:
+        raise ValueError(f"the hub has no operator {f'{domain}::' if domain else ''}{name}") from None
 
 
 def names() -> list[str]:
