@@ -18,6 +18,8 @@ Infos = Sequence[Any]
 ROUNDING = UNIT_ROUNDOFF / math.sqrt(3.0)
 #: Half the smallest float32 subnormal: no float32 result is known better.
 FLOOR = 2.0**-150
+#: Terms that a kernel adds up before it starts anew: the longest in use; many block by 256, plain loops not at all.
+BLOCK = 4096
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------
@@ -86,14 +88,18 @@ def rounded(*terms: Any) -> Array:
 
 
 def rounded_sum(count: int, squares: Array, total: Array) -> Array:
-    """Standard deviation of the rounding of a sum of ``count`` terms t, added one by one.
+    """Standard deviation of the rounding of a sum of ``count`` terms t, added one by one in blocks of BLOCK.
 
     ``squares`` is the sum of t**2, ``total`` the sum S. Step k rounds the partial sum s_k by ROUNDING * abs(s_k). Where
     the terms come in no particular order, s_k is a random walk that drifts to S: E[s_k**2] = k/K * squares
-    + (k/K)**2 * S**2. Summed over k that is K/2 * squares + K/3 * S**2. The products that make the terms (where they
-    are not fused into the addition) add ``squares``, the final result S**2.
+    + (k/K)**2 * S**2. Summed over the K steps that is K/2 * squares + K/3 * S**2. In n = K/B blocks it holds with B for
+    K inside each block (squares/n and S/n of its own), and with n for K where the blocks' sums are added. The products
+    that make the terms (where they are not fused into the addition) add ``squares``, the final result S**2.
     """
-    return ROUNDING * np.sqrt((count / 2 + 1) * squares + (count / 3 + 1) * np.square(total)) + FLOOR
+    block = min(count, BLOCK)
+    blocks = count / block if count else 1.0
+    walk, drift = (block + blocks) / 2 + 1, (block / blocks + blocks) / 3 + 1
+    return ROUNDING * np.sqrt(walk * squares + drift * np.square(total)) + FLOOR
 
 
 def exact(attributes: Attributes, inputs: Arrays, outputs: list[Array]) -> list[float]:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
-from converter.graph.ops.common import Array, Arrays, Infos, normal_axes, normal_axis, optional, rounded, same
+from converter.graph.ops.common import (
+    Array,
+    Arrays,
+    Infos,
+    normal_axes,
+    normal_axis,
+    optional,
+    rounded,
+    rounded_sum,
+    same,
+)
 from converter.graph.ops.registry import Attributes, Inferred, Op, register
 
 
@@ -29,8 +41,13 @@ def _lrn(attributes: Attributes, inputs: Arrays) -> list[Array]:
 
 
 def _lrn_rounding(attributes: Attributes, inputs: Arrays, outputs: list[Array]) -> list[Array]:
-    """The power multiplies the relative error of its base (two roundings) by beta."""
-    return [rounded(2 * outputs[0], 2 * attributes.get("beta", 0.75) * outputs[0])]
+    """Caffe and ONNX Runtime slide the window: each channel's base is the one before, plus a square, minus a square.
+
+    So the errors of all the bases before add up. The power multiplies the relative error of its base by beta.
+    """
+    base = _lrn_base(attributes, inputs[0])
+    drift = np.sqrt(2 * np.cumsum(np.square(base), axis=1)) / base
+    return [rounded(2 * outputs[0], attributes.get("beta", 0.75) * drift * outputs[0])]
 
 
 register(Op("LRN", "", _lrn_infer, _lrn, _lrn_rounding))
@@ -79,11 +96,13 @@ def _standardise(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
 
 
 def _standardise_rounding(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    """x - mean rounds at the size of x and of the mean; a variance as E[x**2] - mean**2 loses mean**2 / variance."""
+    """x - mean rounds at its own size and by the error of the mean; E[x**2] - mean**2 loses mean**2 / variance."""
+    count = prod(x.shape[axis] for axis in axes)
     mean = x.mean(axis=axes, keepdims=True)
-    variance = x.var(axis=axes, keepdims=True) + epsilon
-    unit, level = (x - mean) / np.sqrt(variance), mean / np.sqrt(variance)
-    return rounded(2 * unit, level, unit * np.square(level))
+    deviation = np.sqrt(x.var(axis=axes, keepdims=True) + epsilon)
+    unit, level = (x - mean) / deviation, mean / deviation
+    mean_error = rounded_sum(count, np.square(x).mean(axis=axes, keepdims=True) / count, mean)
+    return np.hypot(rounded(2 * unit, unit * np.square(level)), mean_error / deviation)
 
 
 def _instance_infer(attributes: Attributes, inputs: Infos) -> list[Inferred]:
