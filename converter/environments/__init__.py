@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from converter.environments.lifecycle import Status
     from converter.environments.runtime import Runtime
 
-__all__ = ["check", "install", "install_command", "names", "open_runtime", "remove", "status"]
+__all__ = ["install", "install_command", "names", "open_runtime", "remove", "status"]
 
 
 def names() -> list[str]:
@@ -33,13 +33,6 @@ def status(name: str) -> Status:
     from converter.environments import lifecycle
 
     return lifecycle.status(name)
-
-
-def check(name: str) -> Status:
-    """As `status`, and the modules of an installed runtime are really imported; takes seconds."""
-    from converter.environments import lifecycle
-
-    return lifecycle.check(name)
 
 
 def install(name: str, progress: Callable[[str], None]) -> Status:

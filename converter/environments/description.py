@@ -59,7 +59,7 @@ class Description:
 
     @property
     def build_recipe(self) -> tuple[bytes, ...]:
-        """What determines the products of the build script: its flags and the hashes of its sources; empty without one."""
+        """What determines the products of the build script: its text and the hashes of its sources."""
         return tuple(file.read_bytes() for file in (self.build_script, self.build_sources) if file is not None)
 
     @property

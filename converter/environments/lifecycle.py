@@ -106,7 +106,7 @@ def install(name: str, progress: Progress) -> Status:
 
 
 def remove(name: str) -> None:
-    """Deletes the runtime's environments, those of other versions and its cached build too; the download cache is uv's."""
+    """Deletes the runtime's environments, of every version, and its cached build; what uv downloaded stays uv's."""
     describe(name)
     with locked(name, lambda line: None):
         for folder in [*_folders_of(name), *_folders_of(name, locations.builds())]:

@@ -12,7 +12,7 @@ from converter.environments import child, locations
 from converter.environments.description import Description
 
 SECONDS = 600
-# Runs in the runtime's interpreter, any Python from 3.6 on. Output: versions and files of the modules, one line of JSON.
+# Runs in the runtime's interpreter, any Python from 3.6 on. Its last line: versions and files of the modules, as JSON.
 _SCRIPT = """
 import importlib, json, platform, sys
 versions, files = {"python": platform.python_version()}, []
@@ -45,8 +45,7 @@ def prove(description: Description, python: Path, own_environment: bool) -> tupl
             cwd=locations.home(),
             env={**child.variables(own_environment), **description.worker_environment},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             errors="replace",
             timeout=SECONDS,

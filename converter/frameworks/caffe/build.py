@@ -24,14 +24,14 @@ import numpy
 
 SOURCES = Path(__file__).with_name("sources.lock")
 # Without OpenCV, cuDNN and CUDA the sources that need them compile to nothing.
-FLAGS = """-std=c++14 -O2 -fPIC -w -DCPU_ONLY -DNDEBUG -DUSE_LMDB -DUSE_LEVELDB -DWITH_PYTHON_LAYER
-    -DCAFFE_VERSION=1.0.0""".split()
+DEFINES = "CPU_ONLY NDEBUG USE_LMDB USE_LEVELDB WITH_PYTHON_LAYER CAFFE_VERSION=1.0.0"
+FLAGS = ["-std=c++14", "-O2", "-fPIC", "-w", *(f"-D{define}" for define in DEFINES.split())]
 # Debian gives the serial HDF5 folders of its own, by the machine's triplet.
 HDF5_INCLUDE = "/usr/include/hdf5/serial"
 HDF5_LIBRARIES = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/hdf5/serial"
-LIBRARIES = f"""-lglog -lgflags -lprotobuf -lboost_thread -lboost_system -lboost_filesystem
-    -lboost_python{sys.version_info.major}{sys.version_info.minor} -lhdf5_hl -lhdf5 -lopenblas -llmdb -lleveldb
-    -lpthread""".split()
+BOOST_PYTHON = f"boost_python{sys.version_info.major}{sys.version_info.minor}"
+LIBRARIES = f"""glog gflags protobuf boost_thread boost_system boost_filesystem {BOOST_PYTHON} hdf5_hl hdf5 openblas
+    lmdb leveldb pthread"""
 # The headers cost more than the code: joined into a few units it compiles in a third of the time.
 JOINED_UNITS = 4
 PEAK_BYTES_OF_A_COMPILER = 1_600_000_000
@@ -117,7 +117,16 @@ def main(output: Path) -> None:
     shutil.copy(generated / "caffe/proto/caffe_pb2.py", package / "proto")
     print("linking _caffe.so", flush=True)
     library = package / "_caffe.so"
-    run("g++", "-shared", "-s", "-o", library, *objects, f"-L{HDF5_LIBRARIES}", *LIBRARIES)
+    run(
+        "g++",
+        "-shared",
+        "-s",
+        "-o",
+        library,
+        *objects,
+        f"-L{HDF5_LIBRARIES}",
+        *(f"-l{name}" for name in LIBRARIES.split()),
+    )
 
 
 if __name__ == "__main__":
