@@ -71,7 +71,9 @@ def test_conv_in_chunks_is_the_same(agrees, normal, monkeypatch, buffer):
 
 def test_transposed_convolution_is_the_adjoint_of_convolution(normal):
     """<conv(x), y> = <x, conv_transpose(y)>, whatever the stride, dilation and padding."""
-    x, y, weight = (array.astype(np.float64) for array in (normal(1, 4, 11, 11), normal(1, 6, 4, 4), normal(6, 2, 3, 3)))
+    x, y, weight = (
+        array.astype(np.float64) for array in (normal(1, 4, 11, 11), normal(1, 6, 4, 4), normal(6, 2, 3, 3))
+    )
     attributes = {"group": 2, "strides": [2, 2], "dilations": [2, 2], "pads": [0, 0, 0, 0]}
     forward = ops.find("Conv").evaluate(attributes, [x, weight])[0]
     back = ops.find("ConvTranspose").evaluate(attributes, [y, weight])[0]

@@ -10,6 +10,7 @@ from converter.graph.ops.common import (
     Array,
     Arrays,
     Infos,
+    broadcast,
     normal_axes,
     normal_axis,
     optional,
@@ -133,7 +134,7 @@ def _layer_infer(attributes: Attributes, inputs: Infos) -> list[Inferred]:
     shape = inputs[0].shape
     inner = shape[_layer_axes(attributes, len(shape))[0] :]
     for info in inputs[1:]:
-        if info is not None and np.broadcast_shapes(info.shape, inner) != inner:
+        if info is not None and broadcast(info.shape, inner) != inner:
             raise ValueError(f"scale or bias {info.shape} does not fit the normalised axes {inner}")
     return same(attributes, inputs)
 
