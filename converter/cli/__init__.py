@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("interrupted; nothing was written", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # the reader of our output went away: not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output went away: not an error of ours
         sys.exit(0)
     except ConverterError as error:
         if "--debug" in arguments:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from converter.cli.options import reader_options, verification_options
+from converter.pair import parse_pair
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,6 +28,7 @@ def command(pair: str, files: tuple[Path, ...], as_json: bool, debug: bool, **op
 
     Without FILES the repository's own trained model of A is converted, over the repository's test images.
     """
+    parse_pair(pair)  # a misspelt name is answered before anything heavy is imported
     from converter import api
     from converter.cli.output import Progress, conversion_json, print_conversion
 

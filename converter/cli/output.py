@@ -84,7 +84,9 @@ def print_description(description: dict[str, Any]) -> None:
         print(f"{title:<11}{', '.join(shapes)}")
     print(f"parameters {description['parameters']:,}")
     if description["preprocessing"]:
-        print("images     " + ", ".join(f"{key} {value}" for key, value in description["preprocessing"].items() if value))
+        print(
+            "images     " + ", ".join(f"{key} {value}" for key, value in description["preprocessing"].items() if value)
+        )
     for note in description["notes"]:
         print(f"note       {note}")
     for target, reasons in description["targets"].items():

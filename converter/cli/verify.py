@@ -11,7 +11,6 @@ import click
 from converter.cli.options import reader_options, verification_options
 from converter.errors import UsageError
 
-
 _SEPARATOR = "\0--"
 
 
@@ -35,10 +34,10 @@ def command(files: tuple[Path, ...], as_json: bool, debug: bool, **options: Any)
 
     A is a model that can be read; B another one, or a folder that a conversion wrote.
     """
+    first, second = _split(files)
     from converter import api
     from converter.cli.output import Progress, conversion_json, print_verification
 
-    first, second = _split(files)
     with Progress(quiet=as_json) as progress:
         result = api.verify(first, second, progress=progress, **options)
     if as_json:

@@ -1,0 +1,108 @@
+"""The proof of a conversion: both real runtimes on the same inputs, judged against the float64 hub graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from converter import environments
+from converter.errors import EnvironmentMissing, WorkerFailed
+from converter.graph.model import Artifact, Model, Preprocessing, shape_of
+from converter.parity.inputs import inputs_for
+from converter.parity.judge import judge
+from converter.parity.side import Side
+from converter.parity.verdict import Verdict
+
+Say = Callable[[str], None]
+
+#: Multiply-adds that a proof may spend in one float64 pass, unless the caller sets the number of images: about a
+#: minute in all on two cores.
+BUDGET = 3e10
+
+
+@dataclass(frozen=True)
+class Proof:
+    """``status`` is "right", "wrong" or "unproven"; ``reason`` says why nothing is proven."""
+
+    status: str
+    verdict: Verdict | None = None
+    reason: str = ""
+    inputs: dict[str, np.ndarray] | None = None
+    sides: tuple[Side, Side] | None = None
+
+
+def prove(
+    model: Model,
+    source: Artifact,
+    target: Artifact,
+    *,
+    images: Path | None,
+    preprocessing: Preprocessing | None,
+    limit: int | None = None,
+    recorded: Callable[[], tuple[Side, dict[str, np.ndarray]]] | None = None,
+    progress: Say = lambda message: None,
+) -> Proof:
+    """Run both artefacts of ``model`` and judge them.
+
+    ``recorded`` gives the source's side and its inputs from an earlier run, for where its runtime is not installed.
+    A runtime that is missing or fails makes the proof "unproven"; it never raises.
+    """
+    with ExitStack() as stack:
+        try:
+            progress(f"starting {target.framework}")
+            target_side = _live(stack, target)
+            try:
+                progress(f"starting {source.framework}")
+                source_side = _live(stack, source)
+                inputs = inputs_for(model, images, preprocessing, limit=limit or affordable(model))
+            except EnvironmentMissing:
+                if recorded is None:
+                    raise
+                source_side, inputs = recorded()
+            verdict = judge(model, source_side, target_side, inputs, progress=progress)
+        except (EnvironmentMissing, WorkerFailed) as error:
+            return Proof("unproven", reason=str(error))
+    return Proof("right" if verdict.right else "wrong", verdict, inputs=inputs, sides=(source_side, target_side))
+
+
+def affordable(model: Model) -> int:
+    """How many samples a proof takes by default: all that fit the budget, at least 2 and at most 1,000."""
+    return int(min(1000, max(2, BUDGET / max(1, multiply_adds(model)))))
+
+
+def multiply_adds(model: Model) -> int:
+    """Multiply-adds of one sample: every output element of a product costs one for each term of its sum."""
+    total = 0
+    for node in model.graph:
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            weight = shape_of(node.inputs[1])
+            # A convolution has one term per weight of a filter; transposed, each *input* element meets one filter.
+            if node.op_type == "Conv":
+                total += prod(shape_of(node.outputs[0])) * prod(weight[1:])
+            elif node.op_type == "ConvTranspose":
+                total += prod(shape_of(node.inputs[0])) * prod(weight[1:])
+            else:
+                total += prod(shape_of(node.outputs[0])) * shape_of(node.inputs[0])[-1]
+    batch = max((shape[0] for shape in model.input_shapes().values() if shape), default=1)
+    return total // max(1, batch)
+
+
+def _live(stack: ExitStack, artifact: Artifact) -> Side:
+    """The side that a real runtime is; its process ends with ``stack``."""
+    runtime = stack.enter_context(environments.open_runtime(artifact.framework))
+    session = stack.enter_context(runtime.open(artifact))
+    names = artifact.taps | artifact.outputs
+
+    def run(inputs: dict[str, np.ndarray], wanted: list[str]) -> dict[str, np.ndarray]:
+        given = {artifact.inputs[name]: array for name, array in inputs.items()}
+        arrays = session.run(given, [names[name] for name in wanted])
+        return {name: arrays[names[name]] for name in wanted}
+
+    versions = runtime.versions()
+    label = " ".join([artifact.framework, versions.get(artifact.framework, "")]).strip()
+    return Side(artifact.framework, label, run, frozenset(names), versions, dict(artifact.files))
