@@ -130,7 +130,7 @@ def _walk(
         passed_on = [uses[value.name] > 0 and value.name not in known for value in node.outputs]
         try:
             results, noises = _node(node, operands, passed_on, samples, random, dtype)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise ValueError(f"{Origin.of(node)}: {error}") from error
         for value, result, noise, keep in zip(node.outputs, results, noises, passed_on, strict=True):
             if value.name in wanted:

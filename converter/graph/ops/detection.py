@@ -29,6 +29,8 @@ def _infer(attributes: Attributes, inputs: Infos) -> list[Inferred]:
         raise ValueError(f"confidence {confidence} must hold {boxes * classes} values per image for {boxes} priors")
     if attributes.get("code_type", "CORNER") not in ("CORNER", "CENTER_SIZE", "CORNER_SIZE"):
         raise ValueError(f"code_type {attributes['code_type']} is not understood")
+    if "nms_threshold" not in attributes and not attributes.get("without_nms", 0):
+        raise ValueError("without an nms_threshold, without_nms must say that nothing is suppressed")
     per_class = boxes if attributes.get("top_k", -1) < 0 else min(boxes, attributes["top_k"])
     background = attributes.get("background_label_id", 0)
     per_image = per_class * (classes - (0 <= background < classes))
