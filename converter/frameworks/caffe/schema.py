@@ -1,9 +1,9 @@
 """The protocol buffer schema of Caffe as tables: field numbers, types and defaults, no code.
 
-A line is ``number name type [= default]``; ``[]`` marks a repeated field; a type that is neither a scalar nor an enum is
-another message. The number ``-`` marks a field that is read from text only: forks of Caffe use one number for different
-things there (pooling 13 is ceil_mode in one and round_mode in another), so a binary file that holds such a number is
-refused rather than guessed at. ``Opaque`` messages matter to training alone: kept as they are, not checked.
+A line is ``number name type [= default]``; ``[]`` marks a repeated field; a type that is neither a scalar nor an enum
+is another message. The number ``-`` marks a field that is read from text only: forks of Caffe use one number for
+different things there (pooling 13 is ceil_mode in one and round_mode in another), so a binary file that holds such a
+number is refused rather than guessed at. ``Opaque`` messages matter to training alone: kept as they are, not checked.
 Source: BVLC Caffe 1.0 and the SSD fork, shared/facts/caffe.md sections 2.1 to 2.6.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-SCALARS = frozenset("int32 int64 uint32 uint64 bool float double string bytes".split())
+SCALARS = frozenset({"int32", "int64", "uint32", "uint64", "bool", "float", "double", "string", "bytes"})
 
 ENUMS: dict[str, dict[str, int]] = {
     "Phase": {"TRAIN": 0, "TEST": 1},
@@ -88,17 +88,16 @@ V0_TYPES: dict[str, str] = {
 
 # Types of which this schema knows every parameter: an unknown field in such a layer is a mistake in the file, while a
 # layer of any other type carries parameters of its own that nobody here can judge.
-KNOWN_LAYER_TYPES = frozenset(
-    """
-    AbsVal Accuracy ArgMax BatchNorm BatchReindex Bias BNLL Clip Concat ContrastiveLoss Convolution Crop Data Deconvolution
-    Dropout DummyData Eltwise ELU Embed EuclideanLoss Exp Filter Flatten HDF5Data HDF5Output HingeLoss Im2col ImageData
-    InfogainLoss InnerProduct Input Log LRN LSTM LSTMUnit MemoryData MultinomialLogisticLoss MVN Parameter Pooling Power
-    PReLU Python Reduction ReLU Reshape RNN Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss
-    Split SPP Swish TanH Threshold Tile WindowData
+_LAYER_TYPES = """
+    AbsVal Accuracy ArgMax BatchNorm BatchReindex Bias BNLL Clip Concat ContrastiveLoss Convolution Crop Data
+    Deconvolution Dropout DummyData Eltwise ELU Embed EuclideanLoss Exp Filter Flatten HDF5Data HDF5Output HingeLoss
+    Im2col ImageData InfogainLoss InnerProduct Input Log LRN LSTM LSTMUnit MemoryData MultinomialLogisticLoss MVN
+    Parameter Pooling Power PReLU Python Reduction ReLU Reshape RNN Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice
+    Softmax SoftmaxWithLoss Split SPP Swish TanH Threshold Tile WindowData
     Axpy ConvolutionDepthwise DepthwiseConvolution DetectionOutput HardSigmoid Interp Normalize Permute PriorBox ReLU6
     ShuffleChannel Upsample
-    """.split()
-)
+"""
+KNOWN_LAYER_TYPES = frozenset(_LAYER_TYPES.split())
 
 _PARAMETERS = """
     102 accuracy_param Opaque
@@ -179,7 +178,13 @@ _MESSAGES: dict[str, str] = {
         100 layer LayerParameter[]
     """,
     "NetState": "1 phase Phase = TEST \n 2 level int32 = 0 \n 3 stage string[]",
-    "NetStateRule": "1 phase Phase \n 2 min_level int32 \n 3 max_level int32 \n 4 stage string[] \n 5 not_stage string[]",
+    "NetStateRule": """
+        1 phase Phase
+        2 min_level int32
+        3 max_level int32
+        4 stage string[]
+        5 not_stage string[]
+    """,
     "BlobShape": "1 dim int64[]",
     "BlobProto": """
         1 num int32 = 0
@@ -527,7 +532,7 @@ _MESSAGES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class FieldType:
-    """One field: ``kind`` is a scalar type, the name of an enum or the name of a message; ``number`` None: text only."""
+    """One field: ``kind`` is a scalar type, an enum or a message, by name; ``number`` None: text only."""
 
     number: int | None
     name: str
