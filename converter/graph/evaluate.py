@@ -103,6 +103,9 @@ class _Live(NamedTuple):
     value: np.ndarray
     samples: list[np.ndarray]
 
+    def sample(self, number: int) -> np.ndarray:
+        return self.samples[number] if self.samples else self.value
+
 
 def _walk(
     model: Model, known: Mapping[str, np.ndarray], targets: list[str], samples: int, seed: int, dtype: type
@@ -118,8 +121,10 @@ def _walk(
     wanted = set(targets)
 
     def operand(value: ir.Value | None) -> _Live | None:
-        if value is None or (value.name in live and value.name not in known):
-            return value and live[value.name]
+        if value is None:
+            return None
+        if value.name in live:
+            return live[value.name]
         array = known[value.name] if value.name in known else constant_of(value)
         if array is None:
             raise ValueError(f"the value of {value.name} is not given")
@@ -154,7 +159,7 @@ def _node(
 ) -> tuple[list[_Live], list[np.ndarray]]:
     """The outputs of one node and their noise: exactly evaluated, and disturbed where somebody will read that."""
     operator, attributes = ops.find(node.op_type, node.domain), attributes_of(node)
-    exact = [operand and operand.value for operand in operands]
+    exact = [None if operand is None else operand.value for operand in operands]
 
     def run(arrays: list[np.ndarray | None]) -> list[np.ndarray]:
         return [_in_precision(array, dtype) for array in operator.evaluate(attributes, arrays)[: len(node.outputs)]]
@@ -162,14 +167,13 @@ def _node(
     values = run(exact)
     if not samples:
         return [_Live(value, []) for value in values], values
-    own = operator.rounding(attributes, exact, values)
+    # An overflow to infinity has no rounding; nor has what came of it.
+    own = [np.nan_to_num(error, nan=0.0, posinf=0.0) for error in operator.rounding(attributes, exact, values)]
     disturbed = any(operand is not None and operand.samples for operand in operands)
     spread: list[list[np.ndarray]] = [[] for _ in values]
     if disturbed or any(np.any(error) and keep for error, keep in zip(own, passed_on, strict=False)):
-        for sample in range(samples):
-            arrays = [
-                operand and (operand.samples[sample] if operand.samples else operand.value) for operand in operands
-            ]
+        for number in range(samples):
+            arrays = [None if operand is None else operand.sample(number) for operand in operands]
             for index, array in enumerate(run(arrays) if disturbed else values):
                 spread[index].append(_disturbed(array, own[index], random))
     noises = [

@@ -29,7 +29,7 @@ def infer_shapes(model: Model, input_shapes: Mapping[str, Shape]) -> dict[str, S
         for value in model.graph.inputs
     }
     for node in model.graph:
-        inputs = [value and (known.get(value.name) or operand(value)) for value in node.inputs]
+        inputs = [None if v is None else known[v.name] if v.name in known else operand(v) for v in node.inputs]
         try:
             outputs = ops.infer(node.op_type, node.domain, attributes_of(node), inputs)
         except ValueError as error:

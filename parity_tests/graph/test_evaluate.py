@@ -133,6 +133,13 @@ def test_noise_is_never_below_the_operators_own_rounding(normal):
     assert (result.noise["y1"] >= EPSILON / np.sqrt(3) * result.values["y1"]).all()
 
 
+def test_an_overflow_leaves_no_nan_in_the_noise():
+    model = elementwise(("Exp", None), ("Add", 1.0), ("Min", 5.0), shape=(1, 3))
+    result = reference(model, {"data": np.array([[1000.0, 1.0, 0.0]])}, "all")
+    assert np.isposinf(result.values["y1"][0, 0]) and result.values["y2"][0, 0] == 5
+    assert all(np.isfinite(noise).all() for noise in result.noise.values())
+
+
 def test_inputs_are_float32_and_carry_no_noise():
     model = elementwise(("Relu", None), shape=(1, 1))
     result = reference(model, {"data": np.array([[1 + 1e-12]])})

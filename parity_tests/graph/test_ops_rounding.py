@@ -25,6 +25,14 @@ def test_numpy_does_not_err_more_than_predicted(case):
     assert np.quantile(np.abs(ratio), 0.999) < 8
 
 
+@pytest.mark.parametrize("case", measure_noise.CASES, ids=lambda case: case.label)
+def test_rounding_is_per_element(case):
+    operands = measure_noise.double(measure_noise.arrays_of(case))
+    outputs = ops.find(case.op).evaluate(case.attributes, operands)
+    errors = ops.find(case.op).rounding(case.attributes, operands, outputs)
+    assert [error.shape for error in errors] == [output.shape for output in outputs]
+
+
 def test_one_rounding_is_uniform_in_half_a_unit_in_the_last_place():
     values = np.random.default_rng(0).uniform(1, 2, 10000)
     errors = values.astype(np.float32) - values
