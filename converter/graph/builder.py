@@ -10,7 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.graph import ops
-from converter.graph.model import IR_VERSION, OPSET, Origin, shape_of
+from converter.graph.model import IR_VERSION, OPSET, Origin
+from converter.graph.shapes import operand
 
 
 class GraphBuilder:
@@ -96,7 +97,7 @@ class GraphBuilder:
         layer = self._origin.layer if self._origin else op_type
         several = not (outputs is None or isinstance(outputs, str))
         names = list(outputs) if several else [outputs]
-        infos = ops.infer(op_type, domain, attributes, [None if value is None else _info(value) for value in inputs])
+        infos = ops.infer(op_type, domain, attributes, [None if value is None else operand(value) for value in inputs])
         values = []
         for index, name in enumerate(names):
             shape, dtype = infos[index]
@@ -142,11 +143,3 @@ class GraphBuilder:
         self._names.add(candidate)
         return candidate
 
-
-def _info(value: ir.Value) -> ops.TensorInfo:
-    """Shape, dtype and, for small integer constants, the values that shape inference may need."""
-    constant = value.const_value
-    known = None
-    if constant is not None and constant.size <= 4096:
-        known = constant.numpy()
-    return ops.TensorInfo(shape_of(value), value.dtype.numpy().name, known)
