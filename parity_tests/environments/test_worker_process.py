@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 
 import pytest
 
@@ -78,7 +79,8 @@ def test_a_program_that_is_not_there(tmp_path):
         ],
     ],
 )
-def test_what_a_worker_says_of_an_array_is_checked(entry):
+def test_what_a_worker_says_of_an_array_is_checked(entry, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     exchange = Exchange()
     (exchange.folder / "a.bin").write_bytes(bytes(8))
     (exchange.folder / "link.bin").symlink_to("a.bin")

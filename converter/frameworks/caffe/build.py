@@ -24,7 +24,8 @@ import numpy
 
 SOURCES = Path(__file__).with_name("sources.lock")
 # Without OpenCV, cuDNN and CUDA the sources that need them compile to nothing.
-DEFINES = "CPU_ONLY NDEBUG USE_LMDB USE_LEVELDB WITH_PYTHON_LAYER CAFFE_VERSION=1.0.0"
+DEFINES = """CPU_ONLY NDEBUG USE_LMDB USE_LEVELDB WITH_PYTHON_LAYER CAFFE_VERSION=1.0.0
+    BOOST_BIND_GLOBAL_PLACEHOLDERS BOOST_ALLOW_DEPRECATED_HEADERS"""  # The last two: Boost talks less.
 FLAGS = ["-std=c++14", "-O2", "-fPIC", "-w", *(f"-D{define}" for define in DEFINES.split())]
 # Debian gives the serial HDF5 folders of its own, by the machine's triplet.
 HDF5_INCLUDE = "/usr/include/hdf5/serial"
