@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-SCALARS = frozenset({"int32", "int64", "uint32", "uint64", "bool", "float", "double", "string", "bytes"})
-
 ENUMS: dict[str, dict[str, int]] = {
     "Phase": {"TRAIN": 0, "TEST": 1},
     "DimCheckMode": {"STRICT": 0, "PERMISSIVE": 1},
