@@ -8,7 +8,7 @@ from typing import Any
 from .schema import FieldType, message_type
 
 
-@dataclass
+@dataclass(slots=True)
 class UnknownField:
     """A field that the schema does not hold: its name (``field 154`` in a binary file), raw value and line."""
 
@@ -17,7 +17,7 @@ class UnknownField:
     line: int | None
 
 
-@dataclass
+@dataclass(slots=True)
 class Message:
     """One message: ``type`` names its table in schema.py, ``fields`` holds what the file sets, in its order.
 

@@ -24,7 +24,7 @@ from .schema import ENUMS, FieldType, message_type
 
 MAXIMUM_BYTES = 64 << 20  # the largest known prototxt is below 3 MB
 MAXIMUM_DEPTH = 100
-MAXIMUM_VALUES = 1_000_000  # bounds memory: a value of two characters becomes hundreds of bytes
+MAXIMUM_VALUES = 500_000  # bounds memory: a value of two characters becomes hundreds of bytes
 
 _SPACE = re.compile(r"\s*+(?:#[^\n]*+\s*+)*+", re.ASCII)
 _TOKEN = re.compile(
