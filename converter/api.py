@@ -65,7 +65,7 @@ class Conversion:
     @property
     def details(self) -> list[str]:
         """What else a user should know, a line each."""
-        return (self.verdict.summary().splitlines()[1:] if self.verdict else []) + self.notes
+        return (self.verdict.summary().splitlines()[1:] + self.verdict.notes if self.verdict else []) + self.notes
 
     @property
     def listing(self) -> list[str]:
@@ -137,7 +137,7 @@ def convert(
                 original = reader.runtime_artifact(model, Path(temporary))
                 proof = prove(
                     model, original, artifact, images=_images(images, model), preprocessing=model.preprocessing,
-                    limit=limit, recorded=reference.recorded_for(model) if reference else None, progress=progress,
+                    limit=limit, recorded=(lambda: reference.recorded(model)) if reference else None, progress=progress,
                 )  # fmt: skip
             status, reason = proof.status, proof.reason
             _write_evidence(proof, model, directory, progress)

@@ -17,6 +17,7 @@ from converter.parity.inputs import inputs_for
 from converter.parity.judge import judge
 from converter.parity.side import Side
 from converter.parity.verdict import Verdict
+from converter.reference import Recorded
 
 Say = Callable[[str], None]
 
@@ -44,13 +45,13 @@ def prove(
     images: Path | None,
     preprocessing: Preprocessing | None,
     limit: int | None = None,
-    recorded: Callable[[], tuple[Side, dict[str, np.ndarray]]] | None = None,
+    recorded: Callable[[], list[Recorded]] | None = None,
     progress: Say = lambda message: None,
 ) -> Proof:
     """Run both artefacts of ``model`` and judge them.
 
-    ``recorded`` gives the source's side and its inputs from an earlier run, for where its runtime is not installed.
-    A runtime that is missing or fails makes the proof "unproven"; it never raises.
+    ``recorded`` gives what the source's runtime answered earlier, for where it is not installed. A runtime that is
+    missing or fails makes the proof "unproven"; it never raises.
     """
     with ExitStack() as stack:
         try:
@@ -59,15 +60,29 @@ def prove(
             try:
                 progress(f"starting {source.framework}")
                 source_side = _live(stack, source)
-                inputs = inputs_for(model, images, preprocessing, limit=limit or affordable(model))
-            except EnvironmentMissing:
+                questions = [
+                    Recorded(source_side, inputs_for(model, images, preprocessing, limit or affordable(model)))
+                ]
+                missing = ""
+            except EnvironmentMissing as error:
                 if recorded is None:
                     raise
-                source_side, inputs = recorded()
-            verdict = judge(model, source_side, target_side, inputs, progress=progress)
+                questions = recorded()
+                missing = f"judged by its recorded outputs: {error}"
+            verdicts = [judge(model, side, target_side, inputs, progress=progress) for side, inputs in questions]
         except (EnvironmentMissing, WorkerFailed) as error:
             return Proof("unproven", reason=str(error))
-    return Proof("right" if verdict.right else "wrong", verdict, inputs=inputs, sides=(source_side, target_side))
+    # The first question asks for every tensor; the others are told only when they find what it did not.
+    told = next((number for number, verdict in enumerate(verdicts) if not verdict.right), 0)
+    verdict, question = verdicts[told], questions[told]
+    if missing:
+        verdict.notes.append(missing)
+    if verdict.right:
+        verdict.notes += [
+            f"the {len(other.layers)} recorded outputs agree on {other.samples} samples too" for other in verdicts[1:]
+        ]
+    status = "right" if verdict.right else "wrong"
+    return Proof(status, verdict, inputs=question.inputs, sides=(question.side, target_side))
 
 
 def affordable(model: Model) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,13 +28,42 @@ class Reference:
     files: tuple[Path, ...]
     preprocessing: Preprocessing
 
-    def recorded_for(self, model: Model) -> Callable[[], tuple[Side, dict[str, np.ndarray]]]:
-        """What the real runtime gave on the test images, for where it cannot be asked again."""
+    def recorded(self, model: Model) -> list[Recorded]:
+        """What the real runtime gave on the test images, for where it cannot be asked again.
 
-        def load() -> tuple[Side, dict[str, np.ndarray]]:
-            raise NotImplementedError
+        Every blob for a few images, and the logits and probabilities for all. Raises ReadError where the records are
+        of other files or other images than those that are there.
+        """
+        from converter.images import dataset, load_images  # Pillow, which a machine's own records alone need
 
-        return load
+        folder = self.folder / "recorded"
+        index = json.loads((folder / "index.json").read_text())
+        for file in self.files:
+            if hashlib.sha256(file.read_bytes()).hexdigest() != index["model"][file.name]:
+                raise ReadError("is not the file whose outputs were recorded", file)
+        data = dataset(DATA)
+        images = load_images(data.files, self.preprocessing)
+        if hashlib.sha256(images.tobytes()).hexdigest() != index["images"]["inputs_sha256"]:
+            raise ReadError("holds other images than those whose outputs were recorded", DATA)
+        (name,) = model.input_shapes()
+        shown = [data.files.index(DATA / file) for file in index["blobs_of"]]
+        with np.load(folder / "outputs.npz", allow_pickle=False) as arrays:
+            blobs = {key.removeprefix("blob_"): arrays[key] for key in arrays.files if key.startswith("blob_")}
+            outputs = {hub: arrays[key] for key, hub in index["outputs"].items()}
+        label = f"{self.framework} {index['runtime'][self.framework]}, recorded"
+        details = {"versions": index["runtime"], "files": {file.name: file for file in self.files}}
+        blobs.pop(name, None)
+        return [
+            Recorded(recorded_side(self.framework, label, {name: rows}, given, **details), {name: rows})
+            for rows, given in ((images[shown], blobs), (images, outputs))
+        ]
+
+
+class Recorded(NamedTuple):
+    """A side that answers from records, and the inputs that it has answers for."""
+
+    side: Side
+    inputs: dict[str, np.ndarray]
 
 
 def reference_model(framework: str) -> Reference:
@@ -46,7 +76,7 @@ def reference_model(framework: str) -> Reference:
         )
     try:
         card = json.loads(path.read_text())
-        files = tuple(folder / name for name in card["files"].values())
+        files = tuple(folder / name for name in card["model"].values())
         return Reference(framework, folder, files, Preprocessing.from_json(card["preprocessing"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReadError("is no card of a reference model", path) from error

@@ -88,6 +88,11 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _report(error, as_json="--json" in arguments)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"error: a fault of ours ({type(error).__name__}: {error}); --debug shows where", err=True)
+        sys.exit(2)
 
 
 def _report(error: ConverterError, as_json: bool) -> None:
