@@ -13,14 +13,16 @@ from .layers.constant import dummy_shapes
 from .message import Message
 
 DATA_TYPES = frozenset(
-    "Data ImageData HDF5Data MemoryData WindowData DummyData AnnotatedData VideoData".split()
+    {"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "DummyData", "AnnotatedData", "VideoData"}
 )
 #: Losses with a meaning at inference, and the layer type that it is.
 MEANINGS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
 DROPPED_TYPES = frozenset(
-    """Accuracy Silence HDF5Output EuclideanLoss HingeLoss ContrastiveLoss InfogainLoss MultinomialLogisticLoss
-    SmoothL1Loss MultiBoxLoss DetectionEvaluate""".split()
-)
+    {
+        "Accuracy", "Silence", "HDF5Output", "DetectionEvaluate", "EuclideanLoss", "HingeLoss", "ContrastiveLoss",
+        "InfogainLoss", "MultinomialLogisticLoss", "SmoothL1Loss", "MultiBoxLoss",
+    }
+)  # fmt: skip
 
 
 @dataclass
@@ -89,7 +91,9 @@ def _is_data(layer: LayerDefinition, layers: Sequence[LayerDefinition]) -> bool:
     return not any(other.type == "Input" or (_feeds(other) and other.type != "DummyData") for other in layers)
 
 
-def _without_labels(layers: list[LayerDefinition], has_weights: Callable[[LayerDefinition], bool]) -> list[LayerDefinition]:
+def _without_labels(
+    layers: list[LayerDefinition], has_weights: Callable[[LayerDefinition], bool]
+) -> list[LayerDefinition]:
     """Without training layers and without whatever only prepares labels for them.
 
     Labels are the later tops of a data layer and what layers without weights make of them, unless a layer that
@@ -123,7 +127,9 @@ def _real_bottoms(layer: LayerDefinition) -> list[str]:
     return layer.bottoms[:1] if layer.type in MEANINGS else layer.bottoms
 
 
-def _inference_form(layer: LayerDefinition, layers: Sequence[LayerDefinition], notes: list[str]) -> Iterable[LayerDefinition]:
+def _inference_form(
+    layer: LayerDefinition, layers: Sequence[LayerDefinition], notes: list[str]
+) -> Iterable[LayerDefinition]:
     """The layer itself; a loss as what it means at inference, once."""
     meaning = MEANINGS.get(layer.type)
     if meaning is None:
@@ -138,7 +144,7 @@ def _inference_form(layer: LayerDefinition, layers: Sequence[LayerDefinition], n
 
 
 def _rewired(layer: LayerDefinition, bottoms: list[str], tops: list[str], type: str | None = None) -> LayerDefinition:
-    """The layer with other bottoms, tops and perhaps type; of its parameters only those of Softmax stay with a new type."""
+    """The layer with other bottoms, tops and perhaps type; with a new type only Softmax's parameters stay."""
     parameters = layer.parameters.copy()
     if type is not None:
         parameters = Message("LayerParameter", layer.line)
@@ -168,7 +174,9 @@ def _cut(net: NetDefinition, whole: InferenceNet, outputs: Sequence[str]) -> Inf
     return InferenceNet(layers, unique_tops(net, layers), whole.data, whole.notes)
 
 
-def _ancestors(wiring: Sequence[tuple[list[str], list[str]]], writer: Mapping[str, int], wanted: Iterable[int]) -> set[int]:
+def _ancestors(
+    wiring: Sequence[tuple[list[str], list[str]]], writer: Mapping[str, int], wanted: Iterable[int]
+) -> set[int]:
     needed, pending = set(), list(wanted)
     while pending:
         index = pending.pop()

@@ -1,8 +1,7 @@
 """The learned parameters of a net: joined by layer name, shared by parameter name, or made by their filler.
 
-Rules of Caffe 1.0 (shared/facts/caffe.md, sections 2.2 and 7): a file's layer goes to the FIRST layer of its name in the net;
-a layer that the file lacks keeps what its filler gave; parameters of one ``param { name }`` are one blob, which
-the layer stored last in the file fills.
+Rules of Caffe 1.0: a file's layer goes to the FIRST layer of its name in the net; a layer that the file lacks keeps
+what its filler gave; parameters of one ``param { name }`` are one blob, which the layer stored last in the file fills.
 """
 
 from __future__ import annotations
@@ -128,7 +127,9 @@ class ParameterStore:
         have = self.shape_in_file(owner, position)
         if have is None or owner is layer:
             return
-        same = prod(have) == prod(wanted.shape) if spec.share_mode == "PERMISSIVE" else _bare(have) == _bare(wanted.shape)
+        same = (
+            prod(have) == prod(wanted.shape) if spec.share_mode == "PERMISSIVE" else _bare(have) == _bare(wanted.shape)
+        )
         if not same:
             raise self._error(
                 layer,
@@ -155,6 +156,11 @@ class ParameterStore:
         return lambda: np.full(shape, value, np.float32)
 
     def _missing(self, layer: LayerDefinition, kind: str) -> str:
+        if id(layer) not in self._loaded:
+            return (
+                f'a second layer is called "{layer.name}": Caffe loads weights into the first one only and would run '
+                "this one with what its filler gives; give it a name of its own, in the weights as well"
+            )
         stored = [name for name, blobs in self._weights.layers.items() if blobs]
         known = sum(name in self._names for name in stored)
         if stored and 2 * known < len(stored):

@@ -36,7 +36,9 @@ def read_preprocessing(
     channels = "bgr" if inputs[image][1] == 3 else "gray"
     preprocessing = options.preprocessing(Preprocessing(channels, resize, crop, mean, scale))
     if len(preprocessing.mean) not in (0, 1, inputs[image][1]):
-        raise ReadError(f'the mean has {len(preprocessing.mean)} values, the input "{image}" {inputs[image][1]} channels')
+        raise ReadError(
+            f'the mean has {len(preprocessing.mean)} values, the input "{image}" {inputs[image][1]} channels'
+        )
     return preprocessing, notes
 
 

@@ -25,6 +25,7 @@ from .inference import InferenceNet, inference_net, stated_shape
 from .parameters import ParameterStore
 from .preprocessing import read_preprocessing
 from .runtime import RUNTIME_SOURCE, RuntimeSource, private_layers, runtime_artifact
+from .text import nearest_name
 
 __all__ = ["classify", "read", "runtime_artifact"]
 
@@ -94,7 +95,7 @@ def _open(files: Mapping[str, Path]) -> tuple[NetDefinition, Weights, list[str]]
     return net, format.read_weights(stored), [note]
 
 
-# -- inputs -------------------------------------------------------------------------------------------------------------
+# -- inputs --------------------------------------------------------------------------------------------------
 
 
 def _input_shapes(
@@ -105,7 +106,9 @@ def _input_shapes(
     given = dict(options.input_shapes)
     if None in given:
         if len(stated) != 1:
-            raise UsageError(f"the net has {len(stated)} inputs ({', '.join(stated)}): give --input-shape NAME=1,3,224,224")
+            raise UsageError(
+                f"the net has {len(stated)} inputs ({', '.join(stated)}): give --input-shape NAME=1,3,224,224"
+            )
         given[next(iter(stated))] = given.pop(None)
     unknown = [name for name in given if name not in stated]
     if unknown:
@@ -139,7 +142,7 @@ def _first_channels(found: InferenceNet, name: str, store: ParameterStore) -> in
     return None
 
 
-# -- layers -------------------------------------------------------------------------------------------------------------
+# -- layers --------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -168,7 +171,9 @@ def _build(
         if layer.type == "Input":
             results = [builder.input(top, inputs[top]) for top in tops]
         else:
-            results = _read_layer(builder, layer, [values[name] for name in bottoms], tops, store, shared, refused, notes)
+            results = _read_layer(
+                builder, layer, [values[name] for name in bottoms], tops, store, shared, refused, notes
+            )
         values.update(zip(tops, results, strict=True))
         total += sum(prod(shape_of(value)) for value in results if value is not None)
         if total > MAXIMUM_TOTAL:
@@ -223,10 +228,12 @@ def _unknown_type(layer: LayerDefinition) -> tuple[str, str]:
     """Reason and help for a layer of a type that nobody here knows."""
     if layer.type == "Python":
         message = layer.param("python_param")
-        reason = f"its code is the Python class {message.get('module')}.{message.get('layer')}, which is not in these files"
+        reason = (
+            f"its code is the Python class {message.get('module')}.{message.get('layer')}, which is not in these files"
+        )
     else:
-        near = format.nearest_name(layer.type, layers.types())
-        reason = f"no layer type of Caffe that is known here{near}"
+        near = nearest_name(layer.type, layers.types())
+        reason = f"is of no type that can be read{near}"
     return reason, f"cut the net before it with --output {layer.bottoms[0]}" if layer.bottoms else ""
 
 

@@ -58,9 +58,7 @@ def runtime_artifact(model: Model, directory: Path) -> Artifact:
     role, weights = _weights(source.weights, directory)
     inputs = {name: name for name in source.inputs}
     taps = {name: name for _, tops in source.inference.wiring for name in tops if name not in inputs}
-    return Artifact(
-        "caffe", {"prototxt": path, role: weights}, inputs, {name: name for name in source.outputs}, taps
-    )
+    return Artifact("caffe", {"prototxt": path, role: weights}, inputs, {name: name for name in source.outputs}, taps)
 
 
 def private_layers(layers: Sequence[LayerDefinition]) -> list[tuple[LayerDefinition, str]]:
@@ -76,13 +74,15 @@ def _weights(weights: Weights, directory: Path) -> tuple[str, Path]:
     """Role and path of the weights: the user's file, or a copy in float32 where real Caffe cannot read its values."""
     if any(segment.dtype == "<f2" for blobs in weights.layers.values() for blob in blobs for segment in blob.segments):
         path = directory / "runtime.caffemodel"
-        stored = ((name, weights.types[name], [blob.array() for blob in blobs]) for name, blobs in weights.layers.items())
+        stored = (
+            (name, weights.types[name], [blob.array() for blob in blobs]) for name, blobs in weights.layers.items()
+        )
         format.write_caffemodel(path, stored)
         return "caffemodel", path
     return "hdf5" if format.classify(weights.file) == "hdf5" else "caffemodel", weights.file
 
 
-# -- layers that stand in -------------------------------------------------------------------------------------------------
+# -- layers that stand in ------------------------------------------------------------------------------------
 
 
 def _named(layer: LayerDefinition, bottoms: list[str], tops: list[str]) -> LayerDefinition:
@@ -133,7 +133,9 @@ def _shuffle_channel(layer: LayerDefinition, model: Model) -> list[LayerDefiniti
     apart, whole = [0, group, channels // group, height, width], [0, channels, height, width]
     return [
         _layer(f"{name}@apart", "Reshape", layer.bottoms, f"{top}@apart", reshape_param={"shape": {"dim": apart}}),
-        _layer(f"{name}@turned", "Permute", [f"{top}@apart"], f"{top}@turned", permute_param={"order": [0, 2, 1, 3, 4]}),
+        _layer(
+            f"{name}@turned", "Permute", [f"{top}@apart"], f"{top}@turned", permute_param={"order": [0, 2, 1, 3, 4]}
+        ),
         _layer(f"{name}@whole", "Reshape", [f"{top}@turned"], top, reshape_param={"shape": {"dim": whole}}),
     ]
 

@@ -58,7 +58,7 @@ def reduction(context: LayerContext) -> ir.Value:
 
 @layer("ArgMax")
 def argmax(context: LayerContext) -> ir.Value:
-    """The top_k greatest, largest first, as float positions (or values); among equal ones the last position comes first.
+    """The top_k greatest, largest first, as float positions or values; of equal ones the last position comes first.
 
     With ``axis`` the result keeps its rank: positions along it, or values with ``out_max_val``. Without, each image is
     flattened and the result is (N, 1, top_k[, 1...]), or (N, 2, top_k[, 1...]) of positions and values.
@@ -93,6 +93,8 @@ def _greatest(context: LayerContext, x: ir.Value, axis: int, count: int) -> tupl
     # TopK puts the first of equal values first, Caffe the last: search from the end.
     length = context.shape(x)[axis]
     whole = [context.constant([number]) for number in (length - 1, -length - 1, axis, -1)]
-    greatest, found = context.op("TopK", context.op("Slice", x, *whole), context.constant([count]), outputs=2, axis=axis)
+    greatest, found = context.op(
+        "TopK", context.op("Slice", x, *whole), context.constant([count]), outputs=2, axis=axis
+    )
     position = context.op("Sub", context.constant(length - 1), found)
     return greatest, context.op("Cast", position, to=floats)

@@ -51,7 +51,9 @@ def read_window(context: LayerContext, message: Message, axes: int) -> Window:
         repeated("dilation", 1),
     )
     if not all(min(sizes) > 0 for sizes in (window.kernel, window.stride, window.dilation)):
-        raise context.error(f"kernel {window.kernel}, stride {window.stride} and dilation {window.dilation} must be positive")
+        raise context.error(
+            f"kernel {window.kernel}, stride {window.stride} and dilation {window.dilation} must be positive"
+        )
     return window
 
 
@@ -110,5 +112,7 @@ def im2col(context: LayerContext) -> ir.Value:
     window = read_window(context, message, len(shape) - 2)
     taps = int(np.prod(window.kernel, dtype=object))
     require(shape[1] * taps * taps < 2**26, f"a window of {taps} values over {shape[1]} channels")
-    one_hot = np.tile(np.eye(taps, dtype=np.float32).reshape(taps, 1, *window.kernel), (shape[1],) + (1,) * (len(shape) - 1))
+    one_hot = np.tile(
+        np.eye(taps, dtype=np.float32).reshape(taps, 1, *window.kernel), (shape[1],) + (1,) * (len(shape) - 1)
+    )
     return context.op("Conv", x, constant_array(context, one_hot, "weight"), group=shape[1], **window.attributes())

@@ -12,7 +12,12 @@ from .registry import layer
 
 
 def linear(
-    context: LayerContext, x: ir.Value, axis: int, weight: ir.Value, bias: ir.Value | None = None, transposed: bool = True
+    context: LayerContext,
+    x: ir.Value,
+    axis: int,
+    weight: ir.Value,
+    bias: ir.Value | None = None,
+    transposed: bool = True,
 ) -> ir.Value:
     """x, flattened behind ``axis``, times a weight (outputs, K) (or (K, outputs) unless ``transposed``) plus bias."""
     shape = context.shape(x)

@@ -12,7 +12,9 @@ from .context import LayerContext, constant_array, require
 from .registry import layer
 
 
-def _positive(context: LayerContext, message: Message, names: tuple[str, str, str], default: tuple[float, float]) -> tuple[float, float]:
+def _positive(
+    context: LayerContext, message: Message, names: tuple[str, str, str], default: tuple[float, float]
+) -> tuple[float, float]:
     """(height, width) of a field with a common spelling and one per axis."""
     both, height, width = names
     if message.has(height) or message.has(width):
@@ -38,7 +40,10 @@ def _ratios(message: Message) -> list[float]:
 
 
 def _box_sizes(context: LayerContext, message: Message) -> np.ndarray:
-    """float32 (n, 2), width and height in pixels of the boxes of one cell. Sizes are cut to whole pixels, as in Caffe."""
+    """float32 (n, 2), width and height in pixels of the boxes of one cell. Sizes are cut to whole pixels, as in Caffe.
+
+    The precision of every step is Caffe's (square roots of ratios in float32), so that the boxes are equal to the bit.
+    """
     smallest, largest = message.all("min_size"), message.all("max_size")
     if not smallest or min(smallest) <= 0 or (largest and len(largest) != len(smallest)):
         raise context.error(f"has {len(smallest)} min_size and {len(largest)} max_size values")
@@ -51,7 +56,8 @@ def _box_sizes(context: LayerContext, message: Message) -> np.ndarray:
         sizes.append((size, size))
         if largest:
             sizes.append((np.sqrt(size * int(largest[index])),) * 2)
-        sizes += [(size * np.sqrt(ratio), size / np.sqrt(ratio)) for ratio in _ratios(message)[1:] if abs(ratio - 1) >= 1e-6]
+        roots = np.sqrt(np.float32([ratio for ratio in _ratios(message) if abs(ratio - 1) >= 1e-6]))
+        sizes += [(np.float32(size) * root, np.float32(size) / root) for root in roots]
     return np.array(sizes, np.float32)
 
 
@@ -67,7 +73,9 @@ def prior_box(context: LayerContext) -> ir.Value:
     if len(image) != 4:
         raise context.error(f"its second bottom has shape {image}, Caffe wants 4 axes")
     height, width = _positive(context, message, ("img_size", "img_h", "img_w"), image[2:])
-    step_height, step_width = _positive(context, message, ("step", "step_h", "step_w"), (height / rows, width / columns))
+    step_height, step_width = _positive(
+        context, message, ("step", "step_h", "step_w"), (height / rows, width / columns)
+    )
     sizes, variance = _box_sizes(context, message), message.all("variance") or [0.1]
     if len(variance) not in (1, 4) or min(variance) <= 0:
         raise context.error(f"has {len(variance)} variances, Caffe wants 1 or 4 positive ones")
@@ -75,7 +83,8 @@ def prior_box(context: LayerContext) -> ir.Value:
     steps, offset = np.float32([step_width, step_height]), np.float32(message.get("offset"))
     grid = np.stack(np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)), axis=-1)
     centres = ((grid + offset) * steps)[:, :, None]
-    corners = np.concatenate([centres - sizes / 2.0, centres + sizes / 2.0], axis=-1) / np.tile([width, height], 2)
+    halves = sizes.astype(np.float64) / 2
+    corners = np.concatenate([centres - halves, centres + halves], axis=-1) / np.tile([width, height], 2)
     boxes = corners.astype(np.float32).ravel()
     if message.get("clip"):
         boxes = boxes.clip(0, 1)

@@ -12,7 +12,7 @@ from .registry import layer
 
 @layer("BatchNorm")
 def batch_norm(context: LayerContext) -> ir.Value:
-    """(x - mean) / sqrt(variance + eps) by stored statistics; the stored sums are divided by the third blob (0: zeros)."""
+    """(x - mean) / sqrt(variance + eps) by stored statistics, which are sums to be divided by the third blob (0: zeros)."""
     x = context.expect(rank=(2, None))
     message, channels = context.param("batch_norm_param"), context.shape(x)[1]
     require(

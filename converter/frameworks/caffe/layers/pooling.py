@@ -28,7 +28,9 @@ def read_window(context: LayerContext, message: Message) -> Window:
     return Window(kernel, stride, pad, (1, 1))
 
 
-def pool(context: LayerContext, x: ir.Value, method: str, window: Window, ceil: bool = True, mask: bool = False) -> list[ir.Value]:
+def pool(
+    context: LayerContext, x: ir.Value, method: str, window: Window, ceil: bool = True, mask: bool = False
+) -> list[ir.Value]:
     """One pooling with Caffe's output size; with ``mask`` also the position of each maximum in its plane, as floats."""
     shape = context.shape(x)
     if min(*window.kernel, *window.stride) < 1:
@@ -62,8 +64,8 @@ def _output_size(context: LayerContext, size: tuple[int, ...], window: Window, c
             raise context.error(f"kernel {window.kernel} does not fit into its bottom of size {size}")
         if (count - 1) * stride >= length + pad:
             raise Refusal(
-                f"kernel {window.kernel} with stride {window.stride} on {size}: the last window lies outside the input, "
-                "where Caffe gives -FLT_MAX or NaN",
+                f"kernel {window.kernel} with stride {window.stride} on {size}: the last window lies outside the "
+                "input, where Caffe gives -FLT_MAX or NaN",
                 "give the pooling a pad, or another input size",
             )
         outputs.append(count)

@@ -40,15 +40,17 @@ def _inputs(context: LayerContext, states: int) -> tuple[ir.Value, ir.Value, ir.
         first = [context.op("Squeeze", state, context.constant([0])) for state in first]
     else:
         context.notes.append(
-            f'layer "{context.layer.name}": real Caffe carries the state of an {context.layer.type} over from one call to '
-            "the next; here every call starts from zeros"
+            f'layer "{context.layer.name}": real Caffe carries the state of an {context.layer.type} over from '
+            "one call to the next; here every call starts from zeros"
         )
     if len(shape) > 3:
         x = context.op("Reshape", x, context.constant([0, 0, -1]))
     return x, context.bottoms[1], static, first
 
 
-def _weights(context: LayerContext, x: ir.Value, static: ir.Value | None, rows: int, *extra: Parameter) -> list[ir.Value | None]:
+def _weights(
+    context: LayerContext, x: ir.Value, static: ir.Value | None, rows: int, *extra: Parameter
+) -> list[ir.Value | None]:
     """Input weight, bias, static weight or None, recurrent weight, then ``extra``; in the order of the file."""
     message, width = context.param("recurrent_param"), context.shape(x)[2]
     weight, bias, hidden = message.get("weight_filler"), message.get("bias_filler"), message.get("num_output")

@@ -17,7 +17,11 @@ def upsample(context: LayerContext) -> ir.Value:
         "it takes pooling positions (SegNet's unpooling), which only the plain nearest Upsample is not",
         "cut the net before it with --output",
     )
-    spelt = [name for name in ("scale_h", "scale_w", "pad_out_h", "pad_out_w", "upsample_h", "upsample_w") if message.has(name)]
+    spelt = [
+        name
+        for name in ("scale_h", "scale_w", "pad_out_h", "pad_out_w", "upsample_h", "upsample_w")
+        if message.has(name)
+    ]
     require(not spelt, f"{', '.join(spelt)} of a private fork", "scale alone is understood")
     x = context.expect(rank=4)
     scale = message.get("scale")

@@ -23,7 +23,11 @@ def _legacy_axis(context: LayerContext, message: object, old: str, rank: int) ->
 def concat(context: LayerContext) -> ir.Value:
     first = context.expect(bottoms=(1, None))
     axis = _legacy_axis(context, context.param("concat_param"), "concat_dim", len(context.shape(first)))
-    return context.op("Identity", first) if len(context.bottoms) == 1 else context.op("Concat", *context.bottoms, axis=axis)
+    return (
+        context.op("Identity", first)
+        if len(context.bottoms) == 1
+        else context.op("Concat", *context.bottoms, axis=axis)
+    )
 
 
 @layer("Slice")
