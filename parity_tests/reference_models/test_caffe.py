@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runtimes import needs_runtime
 
 from converter import environments
 from converter.graph.model import Preprocessing
 from converter.images import dataset, load_images, split
-from runtimes import needs_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "reference_models" / "caffe"
