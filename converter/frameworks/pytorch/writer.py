@@ -14,9 +14,11 @@ from converter.errors import UnsupportedLayer, UnsupportedLayers, WriteError
 from converter.frameworks.options import WriteOptions
 from converter.frameworks.pytorch import format
 from converter.frameworks.pytorch.emit import CannotEmit, Code, emit
-from converter.frameworks.pytorch.emit.classes import Step, render_class
+from converter.frameworks.pytorch.emit.blocks import split_blocks
+from converter.frameworks.pytorch.emit.classes import render_class
 from converter.frameworks.pytorch.emit.names import class_name
 from converter.frameworks.pytorch.emit.source import module_source
+from converter.frameworks.pytorch.emit.step import Step
 from converter.graph.model import Artifact, Model, Origin
 from converter.graph.passes.common import is_initializer, layers_of
 from converter.graph.passes.eliminate_identity import EliminateIdentity
@@ -54,10 +56,13 @@ def write(model: Model, directory: Path, options: WriteOptions | None = None) ->
     name = class_name(model.name)
     while name in pieces:
         name += "Net"
+    classes = []
+    if not options.flat:
+        steps, classes = split_blocks(steps, model.graph.inputs, outputs, [name, *pieces])
     net = render_class(name, steps, model.graph.inputs, outputs)
     source, weights = directory / "model.py", directory / "model.safetensors"
     try:
-        source.write_text(module_source(model, [net], pieces, options.preprocessing), encoding="utf-8")
+        source.write_text(module_source(model, [*classes, net], pieces, options.preprocessing), encoding="utf-8")
     except OSError as error:
         raise WriteError(f"{source}: {error.strerror or error}") from error
     format.write(weights, (format.Tensor(key, w.dtype, w.shape, w.read) for key, w in net.weights(steps)))

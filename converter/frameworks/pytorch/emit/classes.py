@@ -2,77 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 
-from converter.frameworks.pytorch.emit.code import (
-    Code,
-    Module,
-    Weight,
-    constant_of,
-    is_initializer,
-    is_number,
-    plain_number,
-    shape_of,
-)
-from converter.frameworks.pytorch.emit.names import LOCALS, Names, identifier
+from converter.frameworks.pytorch.emit.code import Module, Weight
+from converter.frameworks.pytorch.emit.forward import Forward
+from converter.frameworks.pytorch.emit.names import Names
+from converter.frameworks.pytorch.emit.step import Step
 
-#: An expression inlined into another must not make it longer than this.
-LONGEST_EXPRESSION = 76
 #: Fewer statements than this per paragraph on average, and forward is left in one piece.
 SHORTEST_PARAGRAPH = 3
-
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
-#: A value that has no name yet, in the text of an expression.
-_VALUE = re.compile(r"\$(\d+)\$")
-
-
-class Name(str):
-    """A value in a constructor that is the name of the constructor's parameter."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-@dataclass
-class Step:
-    """One hub node, or one call of a block: ``code`` and the values that it takes and gives.
-
-    ``steps`` and ``block`` are those of a block call.
-    """
-
-    code: Code
-    inputs: Sequence[ir.Value | None]
-    outputs: Sequence[ir.Value]
-    layer: str
-    block: RenderedClass | None = None
-    steps: list[Step] = field(default_factory=list)
-
-    def operands(self) -> Iterator[tuple[str, ir.Value]]:
-        """(placeholder, value) of every input that the expression mentions."""
-        for placeholder in dict.fromkeys(_PLACEHOLDER.findall(self.code.expression)):
-            if placeholder.isdigit():
-                yield placeholder, self.inputs[int(placeholder)]
-
-    def tensors(self) -> dict[str, Weight]:
-        """Placeholder -> constant tensor that is an attribute of the class itself."""
-        found = dict(self.code.tensors)
-        for placeholder, value in self.operands():
-            if is_initializer(value) and not self.number(value):
-                trainable = value.name.endswith((".weight", ".bias")) and value.dtype.is_floating_point()
-                found[placeholder] = Weight(value, shape_of(value), trainable=trainable)
-        return found
-
-    def number(self, value: ir.Value) -> bool:
-        """Whether the constant ``value`` is written as a number here."""
-        some_tensor = any(not is_initializer(other) for other in self.inputs if other is not None)
-        return self.code.numbers and some_tensor and is_number(value)
 
 
 @dataclass
@@ -120,21 +63,20 @@ def render_class(
     outputs: Sequence[ir.Value],
     layers: Sequence[str] | None = None,
     parameters: Sequence[str] = (),
-    docstring: str = "",
     input_names: Sequence[str] | None = None,
+    local_name: Callable[[str], str] = str,
 ) -> RenderedClass:
     """The class that computes ``outputs`` from ``inputs``.
 
     ``layers`` are the names by which to call the steps' attributes (default: their layers'); ``parameters`` those of
-    the constructor, which occur as :class:`Name` in the steps' modules.
+    the constructor, which occur as :class:`Name` in the steps' modules. ``local_name`` shortens the model's names of
+    values.
     """
-    names = Names(parameters)
+    names = Names()
     attributes = _name_attributes(steps, layers or [step.layer for step in steps], names)
-    forward = Forward(steps, attributes, inputs, outputs, input_names)
-    paragraphs = _paragraphs([step.layer for step in steps])
+    forward = Forward(steps, attributes, inputs, outputs, input_names, local_name)
+    paragraphs = _paragraphs(steps)
     lines = [f"class {name}(nn.Module):"]
-    if docstring:
-        lines += [f'    """{docstring}"""', ""]
     lines += [f"    def __init__({', '.join(['self', *parameters])}):", "        super().__init__()"]
     lines += [f"        {line}" for line in _constructor(steps, attributes, paragraphs)]
     lines += ["", f"    def forward({', '.join(['self', *forward.input_names])}):"]
@@ -207,156 +149,14 @@ def _declare(attribute: str, weight: Weight) -> str:
     return f'self.register_buffer("{attribute}", torch.zeros({size}{dtype}))'
 
 
-@dataclass
-class _Statement:
-    """One assignment: the step that it ends with, its text with values still to be named, and the values in it."""
-
-    step: int
-    text: str
-    reads: set[int]
-
-
-class Forward:
-    """The statements of forward: which steps become one, and what their results are called."""
-
-    def __init__(
-        self,
-        steps: Sequence[Step],
-        attributes: list[dict[str, str]],
-        inputs: Sequence[ir.Value],
-        outputs: Sequence[ir.Value],
-        input_names: Sequence[str] | None = None,
-    ) -> None:
-        self.steps, self.attributes = steps, attributes
-        self.inputs, self.outputs = inputs, outputs
-        self._names = Names(LOCALS | {"x"})
-        single = len(inputs) == 1
-        self.input_names = (
-            list(input_names)
-            if input_names
-            else [
-                "x" if single and identifier(value.name, "input_") == "x" else self._names.take(value.name, "input_")
-                for value in inputs
-            ]
-        )
-        for name in self.input_names:
-            self._names.take(name)
-        self.statements = self._join()
-        self.ordinals: list[int | None] = [None] * len(steps)
-        for ordinal, statement in enumerate(self.statements):
-            self.ordinals[statement.step] = ordinal
-        self.variables = self._name_values()
-
-    def _join(self) -> list[_Statement]:
-        """Private values that are used once become part of the statement that uses them, while it stays short."""
-        mentions = Counter(id(value) for value in self.outputs)
-        for step in self.steps:
-            for placeholder, value in step.operands():
-                # ``x.reshape(x.shape[0], -1)`` mentions x twice: nothing may be inlined there.
-                mentions[id(value)] += step.code.expression.count(f"{{{placeholder}}}")
-        inlined: dict[int, tuple[str, set[int]]] = {}
-        statements = []
-        for index, step in enumerate(self.steps):
-            parts, reads = dict(self._own(index)), set()
-            for placeholder, value in step.operands():
-                if placeholder in parts:
-                    continue
-                text, inner = inlined.get(id(value), (f"${id(value)}$", {id(value)}))
-                parts[placeholder] = text
-                reads |= inner
-            text = fill(step.code.expression, parts)
-            output = step.outputs[0]
-            joinable = (
-                step.code.results == 1
-                and output.metadata_props.get("converter.private")
-                and mentions[id(output)] == 1
-                and output not in self.outputs
-                and len(_VALUE.sub("x", text)) < LONGEST_EXPRESSION
-            )
-            if joinable:
-                inlined[id(output)] = text, reads
-            else:
-                statements.append(_Statement(index, text, reads))
-        return statements
-
-    def _own(self, index: int) -> Iterator[tuple[str, str]]:
-        """Placeholders of a step that are its own attributes or numbers."""
-        step = self.steps[index]
-        for placeholder, attribute in self.attributes[index].items():
-            yield placeholder, f"self.{attribute}"
-        for placeholder, value in step.operands():
-            if is_initializer(value) and step.number(value):
-                yield placeholder, repr(plain_number(constant_of(value).reshape(())))
-
-    def _name_values(self) -> dict[int, str]:
-        """A value that only the next statement needs is x; others are called what the model calls them."""
-        readers: dict[int, set[int]] = {}
-        for ordinal, statement in enumerate(self.statements):
-            for value in statement.reads:
-                readers.setdefault(value, set()).add(ordinal)
-        for value in self.outputs:
-            readers.setdefault(id(value), set()).add(len(self.statements))
-        named = {id(value): name for value, name in zip(self.inputs, self.input_names, strict=True)}
-        # An input called x may be overwritten once nobody needs it any more.
-        input_x = next((value for value, name in named.items() if name == "x"), None)
-        free = max(readers.get(input_x, {-1})) if input_x is not None else -1
-        for ordinal, statement in enumerate(self.statements):
-            step = self.steps[statement.step]
-            chained = 0
-            for value in step.outputs:
-                used = readers.get(id(value), set())
-                if not used and value.metadata_props.get("converter.private"):
-                    named[id(value)] = "_"
-                elif used == {ordinal + 1} and ordinal >= free and not chained:
-                    named[id(value)], chained = "x", 1
-                else:
-                    named[id(value)] = self._names.take(value.name or step.layer, "value_")
-        return named
-
-    def lines(self, paragraphs: set[int]) -> Iterator[str]:
-        """The statements, and the return."""
-        pending = False
-        last = -1
-        for statement in self.statements:
-            pending = bool(paragraphs & set(range(last + 1, statement.step + 1)))
-            if pending and last >= 0:
-                yield ""
-            last = statement.step
-            step = self.steps[statement.step]
-            results = [self.variables[id(value)] for value in step.outputs[: step.code.results]]
-            results += ["_"] * (step.code.results - len(results))
-            yield f"{', '.join(results)} = {self._named(statement.text)}"
-        yield f"return {', '.join(self.variables[id(value)] for value in self.outputs)}"
-
-    def _named(self, text: str) -> str:
-        return _VALUE.sub(lambda match: self.variables[int(match[1])], text)
-
-
-def fill(expression: str, parts: dict[str, str]) -> str:
-    """``expression`` with its placeholders replaced, in parentheses where the place binds tighter than the part."""
-
-    def replace(match: re.Match[str]) -> str:
-        part = parts[match[1]]
-        before, after = expression[: match.start()].rstrip(), expression[match.end() :]
-        is_argument = before[-1:] in ("", "(", ",", "[", "=") and after[:1] in ("", ")", ",", "]")
-        return part if is_argument or _is_atom(part) else f"({part})"
-
-    return _PLACEHOLDER.sub(replace, expression)
-
-
-def _is_atom(part: str) -> bool:
-    """Whether ``part`` binds tighter than any operator."""
-    body = ast.parse(_VALUE.sub("x", part), mode="eval").body
-    return isinstance(body, ast.Call | ast.Attribute | ast.Subscript | ast.Name | ast.Constant)
-
-
-def _paragraphs(layers: Sequence[str]) -> set[int]:
+def _paragraphs(steps: Sequence[Step]) -> set[int]:
     """Indices at which a new stage begins: the first number in the layers' names changes (conv2_1 after pool1)."""
     breaks, current = set(), None
-    for index, layer in enumerate(layers):
-        found = re.search(r"\d+[a-z]?(?![a-z0-9])|\d+", layer)
-        if found and found[0] != current:
-            if current is not None:
-                breaks.add(index)
-            current = found[0]
-    return breaks if breaks and len(layers) >= SHORTEST_PARAGRAPH * (len(breaks) + 1) else set()
+    for index, step in enumerate(steps):
+        found = re.search(r"\d+[a-z]?(?![a-z0-9])|\d+", step.layer)
+        stage = found[0] if found else current
+        behind_blocks = found is None and index > 0 and steps[index - 1].block is not None
+        if behind_blocks or (stage != current and current is not None):
+            breaks.add(index)
+        current = stage
+    return breaks if len(steps) >= SHORTEST_PARAGRAPH * (len(breaks) + 1) else set()

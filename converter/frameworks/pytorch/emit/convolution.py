@@ -76,7 +76,8 @@ def conv_transpose(node: Node) -> Code:
     crop = "{module}({0})"
     if begin != end:
         # PyTorch pads both sides alike: compute everything, then cut what the pads take away.
-        crop = f"F.pad({{module}}({{0}}), {pad_order([-p for p in begin], [e - p for e, p in zip(extra, end, strict=True)])})"
+        cut = pad_order([-pad for pad in begin], [more - pad for more, pad in zip(extra, end, strict=True)])
+        crop = f"F.pad({{module}}({{0}}), {cut})"
         if any(more > pad for more, pad in zip(extra, end, strict=True)):
             raise CannotEmit(f"output_padding {extra} beyond uneven pads {begin}, {end}")
         begin, extra = (0,) * rank, (0,) * rank

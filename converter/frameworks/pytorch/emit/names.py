@@ -35,6 +35,9 @@ class Names:
         #: Identifier -> the model's name, where it is more than characters exchanged for "_".
         self.changed: dict[str, str] = {}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._taken
+
     def take(self, name: str, prefix: str = "layer_") -> str:
         """An identifier for ``name``, as close to it as Python and the names already taken allow."""
         plain = identifier(name, prefix)

@@ -68,7 +68,7 @@ def _nearest_mode(node: Node, plan: list, shape: tuple[int, ...]) -> dict[str, s
     ]
     rules = {"nearest": lambda i, s: np.floor(i / s), "nearest-exact": lambda i, s: np.floor((i + 0.5) / s)}
     for mode, rule in rules.items():
-        # Positions in float32, as PyTorch computes them; where they might round across an element, do not trust it.
+        # In float32, as PyTorch does it: where a position rounds across an element, that shows here.
         picked = [
             np.minimum(rule(np.arange(new, dtype=np.float32), np.float32(scale)), shape[axis] - 1).astype(np.int64)
             for axis, new, scale in plan

@@ -82,7 +82,6 @@ def reshape(node: Node) -> Code:
         return Code(f"{{0}}.flatten({kept})" if len(shape) > kept + 1 else "{0}")
     if kept and 0 not in target[kept:] and len(shape) == kept + 1 and len(target) > kept:
         return Code(f"{{0}}.unflatten({kept}, {target[kept:]})")
-    # Equal sizes at the end (channels of a flat list, say) need no name.
     sizes = [f"{{0}}.shape[{axis}]" if size == 0 else str(size) for axis, size in enumerate(target)]
     return Code(f"{{0}}.reshape({', '.join(sizes) if sizes else '()'})")
 

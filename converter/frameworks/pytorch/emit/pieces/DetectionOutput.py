@@ -1,3 +1,4 @@
+# ruff: noqa: ANN001, ANN201, ANN204
 import torch
 from torch import nn
 
@@ -5,9 +6,10 @@ from torch import nn
 class DetectionOutput(nn.Module):
     """Decode boxes, suppress overlapping ones and list the detections (SSD, Liu et al. 2016).
 
-    Takes location (N, P * 4), confidence (N, P * num_classes) and priors (1, 2, P * 4): boxes and their variances.
-    Returns (1, 1, K, 7), rows of image, label, score, x0, y0, x1, y1 by image, label and descending score; K varies.
-    Where nothing is found, there is one row per image that holds -1 behind the image's number.
+    Takes location (N, P * 4), confidence (N, P * num_classes) and priors (1, 2, P * 4): boxes
+    and variances. Returns (1, 1, K, 7), rows of image, label, score, x0, y0, x1, y1 by image, label
+    and descending score; K varies. Where nothing is found, there is one row per image that holds -1
+    behind the image's number.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class DetectionOutput(nn.Module):
         return order[self.suppress(boxes[order])]
 
     def suppress(self, boxes):
-        """Greedy: positions of the boxes that overlap no box kept before them by more than the threshold."""
+        """Greedy: positions of the boxes that overlap none of those kept before by too much."""
         threshold, kept = self.nms_threshold, []
         worst = boxes.new_zeros(len(boxes))
         for position in range(len(boxes)):

@@ -1,13 +1,15 @@
+# ruff: noqa: ANN001, ANN201, ANN204
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 
 class ResettableLSTM(nn.Module):
-    """An LSTM whose state is multiplied by ``continuation`` (T, N) before every step: 0 starts a new sequence.
+    """An LSTM whose state is multiplied by ``continuation`` (T, N) before every step: 0 resets it.
 
-    x is (T, N, input_size). The gates lie in the order input, forget, output, candidate; ``static`` (N, 4 * hidden_size)
-    is added to them at every step. Returns all hidden states (T, N, hidden_size), the last one and the last cell.
+    x is (T, N, input_size). The gates lie in the order input, forget, output, candidate; ``static``
+    (N, 4 * hidden_size) is added to them at every step. Returns all hidden states
+    (T, N, hidden_size), the last one and the last cell.
     """
 
     def __init__(self, input_size, hidden_size):
