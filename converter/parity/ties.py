@@ -1,0 +1,140 @@
+"""Decisions that two right runtimes may take differently: equal maxima, a score at its threshold, boxes at the limit."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.graph.evaluate import evaluate, local
+from converter.graph.model import Model
+from converter.graph.ops.registry import UNIT_ROUNDOFF
+from converter.parity.figures import Multiples, ratios
+from converter.parity.layout import Layout, is_decision
+from converter.parity.segment import Segment
+from converter.parity.side import Arrays
+
+#: Perturbed evaluations; an even decision goes the same way in all of them once in four thousand million.
+TRIALS = 32
+#: How far the inputs of a decision are moved, in standard deviations of their noise.
+REACH = 4.0
+#: Operators that choose among values; equal ones may be chosen in any order.
+CHOICES = frozenset(("ArgMax", "ArgMin", "TopK", "MaxPool"))
+
+
+def count_ties(
+    model: Model, layout: Layout, known: Arrays, name: str, actual: np.ndarray, multiples: Multiples
+) -> int | None:
+    """Elements (for detections: rows) of ``actual`` that differ from the hub's value only by a tie.
+
+    A tie is a decision that goes the other way when its inputs move by their own rounding. None where some
+    difference is no tie, or the value does not depend on a decision of this segment.
+    """
+    segment = Segment.of(model, known, name)
+    decisions = [node for node in segment.nodes if is_decision(node)]
+    if not decisions:
+        return None
+    centre, spread = _decision_inputs(model, known, decisions)
+    if not centre:
+        return None
+    after = Segment.of(model, {*known, *centre}, name)
+    trial = after.build()
+    starts = {start: known[start] for start in after.starts if start not in centre}
+
+    def decide(moves: Arrays) -> np.ndarray:
+        return evaluate(trial, starts | {key: centre[key] + moves.get(key, 0.0) for key in centre}, [name])[name]
+
+    rng = np.random.default_rng(0)
+    nominal = decide({})
+    trials = [decide({key: REACH * spread[key] * rng.standard_normal(spread[key].shape) for key in centre})
+              for _ in range(TRIALS)]  # fmt: skip
+    nudge = _nudge(after.nodes, centre, spread, actual)
+    if nudge is not None:
+        trials.append(decide(nudge))
+    if layout.producer[name].op_type == "DetectionOutput":
+        return _detection_ties(actual, nominal, trials)
+    return _element_ties(actual, nominal, trials, local(model, known, [name])[name][1], multiples)
+
+
+def _decision_inputs(model: Model, known: Arrays, decisions: list[ir.Node]) -> tuple[Arrays, Arrays]:
+    """Value and noise of what the decisions are taken on."""
+    centre, spread, unknown = {}, {}, []
+    for node in decisions:
+        for value in node.inputs:
+            if value is None or value.const_value is not None:
+                continue
+            if value.name not in known:
+                unknown.append(value.name)
+            elif np.issubdtype(known[value.name].dtype, np.floating) and (
+                node.op_type in CHOICES or node.op_type == "DetectionOutput"
+            ):
+                centre[value.name] = np.asarray(known[value.name], dtype=np.float64)
+                # A known input is exact: only equal values tie. Detections compute with it before they decide.
+                unit = UNIT_ROUNDOFF if node.op_type == "DetectionOutput" else 2.0**-40
+                spread[value.name] = unit * np.abs(centre[value.name]) + 1e-300
+    for name, (value, noise) in local(model, known, unknown).items() if unknown else ():
+        if np.issubdtype(value.dtype, np.floating):
+            centre[name], spread[name] = value, np.broadcast_to(noise, value.shape)
+    return centre, spread
+
+
+def _nudge(nodes: list[ir.Node], centre: Arrays, spread: Arrays, actual: np.ndarray) -> Arrays | None:
+    """Moves the values that the runtime chose as largest up, so that of many equal ones it is they that win."""
+    chooser = next((node for node in nodes if node.op_type in ("ArgMax", "ArgMin")), None)
+    if chooser is None or chooser.inputs[0].name not in centre:
+        return None
+    name = chooser.inputs[0].name
+    values = centre[name]
+    axis = chooser.attributes["axis"].value if "axis" in chooser.attributes else 0
+    shape = list(values.shape)
+    shape[axis] = 1
+    if actual.size != np.prod(shape):
+        return None
+    index = actual.reshape(shape).astype(np.int64)
+    if index.min(initial=0) < 0 or index.max(initial=0) >= values.shape[axis]:
+        return None
+    step = np.zeros_like(values)
+    chosen = np.take_along_axis(np.broadcast_to(spread[name], values.shape), index, axis)
+    np.put_along_axis(step, index, REACH * chosen, axis)
+    return {name: step if chooser.op_type == "ArgMax" else -step}
+
+
+def _element_ties(
+    actual: np.ndarray, nominal: np.ndarray, trials: list[np.ndarray], noise: np.ndarray, multiples: Multiples
+) -> int | None:
+    if actual.shape != nominal.shape:
+        return None
+    matched = ratios(actual, nominal, noise) <= multiples.rms
+    count = int((~matched).sum())
+    for trial in trials:
+        if trial.shape == actual.shape:
+            matched |= ratios(actual, trial, noise) <= multiples.rms
+    return count if matched.all() else None
+
+
+def _detection_ties(actual: np.ndarray, nominal: np.ndarray, trials: list[np.ndarray]) -> int | None:
+    """Rows are compared as sets: an extra one must appear in some trial, a missing one must be absent from some."""
+    if actual.shape[:2] != (1, 1) or actual.shape[3:] != (7,):
+        return None
+    actual, nominal = actual[0, 0].astype(np.float64), nominal[0, 0]
+    trials = [trial[0, 0] for trial in trials]
+    extra = actual[~_found(actual, nominal)]
+    missing = nominal[~_found(nominal, actual)]
+    possible = np.concatenate([nominal, *trials])
+    if not _found(extra, possible).all() or len(actual) > len(np.unique(actual, axis=0)):
+        return None
+    certain = np.ones(len(missing), bool)
+    for trial in trials:
+        certain &= _found(missing, trial)
+    return None if certain.any() else len(extra) + len(missing)
+
+
+def _found(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Which rows (image, label, score, box) occur among others, up to 64 roundings of the box's size and the score."""
+    found = np.zeros(len(rows), bool)
+    for position, row in enumerate(rows):
+        candidates = among[(among[:, 0] == row[0]) & (among[:, 1] == row[1])]
+        box = max(1e-30, np.abs(row[3:]).max())
+        scale = np.array([abs(row[2]) + 1e-30, box, box, box, box])
+        close = np.abs(candidates[:, 2:] - row[2:]) <= 64 * UNIT_ROUNDOFF * scale
+        found[position] = close.all(axis=1).any()
+    return found
