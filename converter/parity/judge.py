@@ -74,18 +74,17 @@ def judge(
     aligned = [name for name in layout.order if name in source.taps or name in target.taps or name in layout.outputs]
     amplification = {name: Agreement() for name in aligned if name not in layout.jumps}
     difference: dict[str, float] = {}
-    total = done = 0
-    for batch in batches(model, inputs):
+    done = 0
+    for number, batch in enumerate(batches(model, inputs)):
         if progress:
             progress(f"judging sample {done + 1}")
         shapes = infer_shapes(model, {name: array.shape for name, array in batch.items()})
         captured = [_run(record, batch, aligned, layout, shapes) for record in records]
         for record, tensors in zip(records, captured, strict=True):
             _judge_layers(model, layout, record, batch, tensors, shapes, multiples)
-        _judge_ends(model, layout, records, batch, captured, amplification, multiples, samples, seed + total)
+        _judge_ends(model, layout, records, batch, captured, amplification, multiples, samples, seed + number)
         for name in captured[0].keys() & captured[1].keys():
             difference[name] = max(difference.get(name, 0.0), _difference(captured[0][name], captured[1][name]))
-        total += 1
         done += _rows(batch)
     layers = [
         LayerFigure(

@@ -1,4 +1,4 @@
-"""What the judge needs to know of the hub graph: the order of its values, and where its results stop being continuous."""
+"""What the judge needs to know of the hub graph: the order of its values, and where results jump."""
 
 from __future__ import annotations
 
@@ -10,16 +10,44 @@ from converter.graph.model import Model, Origin
 
 #: Operators whose result jumps: an input that moves within its noise can change it altogether.
 DECISIONS = frozenset(
-    "Greater Less Equal ArgMax ArgMin TopK Floor Ceil Round Sign Mod Compress DetectionOutput".split()
+    [
+        "Greater",
+        "Less",
+        "Equal",
+        "ArgMax",
+        "ArgMin",
+        "TopK",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Sign",
+        "Mod",
+        "Compress",
+        "DetectionOutput",
+    ]
 )
 #: Operators whose output size depends on data.
 DYNAMIC = frozenset(("Compress", "DetectionOutput"))
 #: Operators that only move or select values.
 MOVING = frozenset(
-    "Identity Dropout Reshape Flatten Transpose Squeeze Unsqueeze Expand Tile Slice Split Concat Gather".split()
+    [
+        "Identity",
+        "Dropout",
+        "Reshape",
+        "Flatten",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Expand",
+        "Tile",
+        "Slice",
+        "Split",
+        "Concat",
+        "Gather",
+    ]
 )
 #: The last activation of a classifier; the judge wants the tensor before it too.
-PROBABILITIES = frozenset("Softmax LogSoftmax Sigmoid".split())
+PROBABILITIES = frozenset(["Softmax", "LogSoftmax", "Sigmoid"])
 
 
 @dataclass

@@ -81,7 +81,7 @@ def _trials(segment: Segment, evidence: Evidence) -> Iterator[tuple[str, np.ndar
             yield (text if len(segment.nodes) == 1 else f"{where.layer}: {text}"), result
 
 
-# -- the usual mistakes, by operator ------------------------------------------------------------------------------------
+# -- the usual mistakes, by operator --------------------------------------------------------------------------------
 
 _makers: dict[str, list[Callable[[ir.Node], Iterator[Suspect]]]] = {}
 
@@ -239,7 +239,7 @@ def _corners(node: ir.Node) -> Iterator[Suspect]:
         yield _attribute(f"nearest by {mode}", nearest_mode=mode)
 
 
-# -- mistakes that show in the output, whatever made it -----------------------------------------------------------------
+# -- mistakes that show in the output, whatever made it -------------------------------------------------------------
 
 
 def _outputs(actual: np.ndarray, expected: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -277,7 +277,7 @@ def _permutation(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return order
 
 
-# -- comparison ---------------------------------------------------------------------------------------------------------
+# -- comparison -----------------------------------------------------------------------------------------------------
 
 
 def _agreement(actual: np.ndarray, value: np.ndarray, noise: np.ndarray) -> Agreement:

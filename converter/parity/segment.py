@@ -93,7 +93,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Change:
-    """What to change in one node: attributes, constant inputs by position (None = left out), order of inputs, operator."""
+    """What to change in one node: attributes, constant inputs by position (None: left out), input order, operator."""
 
     attributes: dict[str, Any] = field(default_factory=dict)
     inputs: dict[int, np.ndarray | None] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Decisions that two right runtimes may take differently: equal maxima, a score at its threshold, boxes at the limit."""
+"""Decisions that two right runtimes may take differently: equal maxima, a score or box at the threshold."""
 
 from __future__ import annotations
 
