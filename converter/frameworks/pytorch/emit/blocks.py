@@ -1,8 +1,8 @@
 """Repeated parts of a net become classes of their own.
 
-A net is cut wherever a single tensor connects what is before with what is behind. Between two cuts lies a segment: a
-lone layer, or everything from where branches part to where they meet again. Segments of equal structure are instances
-of one class; what differs (numbers of channels, strides) becomes an argument of its constructor.
+A region is a run of steps that one value enters and one value leaves: everything from where branches part to where
+they meet again, or a stretch of a chain of layers. Regions of equal structure are instances of one class; what differs
+(numbers of channels, strides) becomes an argument of its constructor. Where nothing repeats, the net stays flat.
 """
 
 from __future__ import annotations
@@ -22,51 +22,40 @@ from converter.frameworks.pytorch.emit.step import Name, Step
 
 #: A block has at least so many steps ...
 FEWEST_STEPS = 5
-#: ... and, where it is a plain chain of layers, repeats at least so often.
-CHAIN_REPEATS = 4
-#: A chain is searched for periods up to this.
-LONGEST_CHAIN = 12
-#: Layers that always follow a block (the activation after a sum) join it, up to so many.
+#: ... and at most so many.
+MOST_STEPS = 96
+#: A plain chain of layers becomes blocks where it repeats so often, with a period up to this.
+CHAIN_REPEATS, LONGEST_CHAIN = 4, 12
+#: Layers that always follow a region (the activation after a sum) join it, up to so many.
 LONGEST_TAIL = 3
 
 #: What may differ between instances. Every other argument must be equal.
 VARYING = frozenset(
     ["in_channels", "out_channels", "num_features", "num_channels", "in_features", "out_features", "num_parameters"]
 )
+#: Options of a convolution that may differ as well, with PyTorch's defaults.
+KEYWORDS = {"stride": 1, "dilation": 1, "padding": 0}
 _CONVOLUTIONS = ("nn.Conv1d", "nn.Conv2d", "nn.Conv3d")
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Steps first..last - 1, and the one value that enters and leaves them (None where that is not one value)."""
-
-    first: int
-    last: int
-    entry: ir.Value | None
-    exit: ir.Value | None
+#: Steps first..last - 1.
+Region = tuple[int, int]
 
 
 def split_blocks(
     steps: Sequence[Step], inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], reserved: Sequence[str]
 ) -> tuple[list[Step], list[RenderedClass]]:
     """The steps of the net with each block as one step, and the classes of the blocks. ``reserved`` names are taken."""
-    segments = _segments(steps, inputs, outputs)
+    wiring = Wiring(steps, inputs, outputs)
     prints = _fingerprints(steps, inputs)
-    keys = [_key(segment, steps, prints) for segment in segments]
-    groups = _branched(segments, keys)
-    taken = {index for spans in groups for first, last in spans for index in range(first, last)}
-    groups += _chains(segments, keys, steps, taken)
+    groups = _branched(wiring, prints)
+    groups += _chains(wiring, prints, {index for regions in groups for region in regions for index in range(*region)})
     classes, calls, names = [], {}, Names(reserved)
-    for spans in sorted(groups):
-        instances = [
-            Instance(
-                steps[segments[first].first : segments[last - 1].last], segments[first].entry, segments[last - 1].exit
-            )
-            for first, last in spans
-        ]
+    for regions in sorted(groups):
+        instances = [wiring.instance(region) for region in regions]
         rendered, made = _as_class(instances, names)
         classes.append(rendered)
-        calls |= {segments[first].first: step for (first, _), step in zip(spans, made, strict=True)}
+        calls |= {region[0]: step for region, step in zip(regions, made, strict=True)}
     return _with_calls(steps, calls), classes
 
 
@@ -79,29 +68,57 @@ def _with_calls(steps: Sequence[Step], calls: dict[int, Step]) -> list[Step]:
     return result
 
 
-def _segments(steps: Sequence[Step], inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> list[Segment]:
-    """Cut where exactly one value is alive."""
-    values = [*inputs, *(value for step in steps for value in step.outputs)]
-    numbers = {id(value): number for number, value in enumerate(values)}
-    born = {id(value): 0 for value in inputs}
-    born |= {id(value): index + 1 for index, step in enumerate(steps) for value in step.outputs}
-    last_use: dict[int, int] = {}
-    for index, step in enumerate(steps):
-        last_use |= {id(value): index for value in step.inputs if id(value) in numbers}
-    last_use |= {id(value): len(steps) for value in outputs}
-    changes = [[0, 0] for _ in range(len(steps) + 2)]
-    for value, end in last_use.items():
-        for position, sign in ((born[value], 1), (end + 1, -1)):
-            changes[position][0] += sign
-            changes[position][1] += sign * numbers[value]
-    # Where one value is alive, the sum of the numbers of those alive is its own.
-    count = total = 0
-    cuts: list[tuple[int, ir.Value | None]] = []
-    for position in range(len(steps) + 1):
-        count, total = count + changes[position][0], total + changes[position][1]
-        if count == 1 or position in (0, len(steps)):
-            cuts.append((position, values[total] if count == 1 else None))
-    return [Segment(a, b, entry, leaving) for (a, entry), (b, leaving) in zip(cuts, cuts[1:], strict=False)]
+@dataclass(frozen=True)
+class Instance:
+    """The steps of one occurrence of a block, the value that enters and the one that leaves."""
+
+    steps: Sequence[Step]
+    entry: ir.Value
+    exit: ir.Value
+
+
+class Wiring:
+    """Which step makes each value and which one needs it last."""
+
+    def __init__(self, steps: Sequence[Step], inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> None:
+        self.steps = steps
+        made = {id(value) for value in inputs} | {id(value) for step in steps for value in step.outputs}
+        #: For each step the values that it reads, constants left out.
+        self.reads = [{id(value): value for _, value in step.operands() if id(value) in made} for step in steps]
+        last_use = {value: index for index, read in enumerate(self.reads) for value in read}
+        last_use |= {id(value): len(steps) for value in outputs}
+        #: For each step the last one that needs a value of it.
+        self.needed = [max((last_use.get(id(value), index) for value in step.outputs), default=index)
+                       for index, step in enumerate(steps)]  # fmt: skip
+
+    def region_of_join(self, last: int) -> Region | None:
+        """The smallest region that ends with step ``last``, which joins several values; None where there is none."""
+        entries, latest = dict(self.reads[last]), last
+        for first in range(last - 1, max(-1, last - MOST_STEPS), -1):
+            latest = max(latest, self.needed[first])
+            if latest > last:
+                return None
+            for value in self.steps[first].outputs:
+                entries.pop(id(value), None)
+            entries |= self.reads[first]
+            if len(entries) == 1:
+                return first, last + 1
+        return None
+
+    def continues(self, index: int) -> bool:
+        """Whether step ``index`` needs the result of the one before and nothing else, and is alone in that."""
+        return (
+            0 < index < len(self.steps)
+            and self.steps[index - 1].code.results == self.steps[index].code.results == 1
+            and list(self.reads[index]) == [id(self.steps[index - 1].outputs[0])]
+            and self.needed[index - 1] == index
+        )
+
+    def instance(self, region: Region) -> Instance:
+        steps = self.steps[slice(*region)]
+        inside = {id(value) for step in steps for value in step.outputs}
+        reads = (value for read in self.reads[slice(*region)] for value in read.values())
+        return Instance(steps, next(value for value in reads if id(value) not in inside), steps[-1].outputs[0])
 
 
 def _fingerprints(steps: Sequence[Step], inputs: Sequence[ir.Value]) -> list[Any]:
@@ -137,99 +154,80 @@ def _module_print(module: Module) -> Any:
     arguments = {name: value for name, value in module.arguments.items() if name not in VARYING}
     options = dict(module.options)
     if module.kind in _CONVOLUTIONS:
-        options.pop("stride", None)
+        for name in KEYWORDS:
+            options.pop(name, None)
         if options.get("groups", 1) == module.arguments["in_channels"]:
             options["groups"] = "depthwise"
     return module.kind, tuple(arguments.items()), tuple(sorted(options.items())), tuple(module.tensors)
 
 
-def _key(segment: Segment, steps: Sequence[Step], prints: Sequence[Any]) -> Any:
-    """Equal for two segments that one class can stand for: operands from outside are one and the same there."""
-    own = prints[segment.first : segment.last]
-    inside = tuple(
+def _key(region: Region, prints: Sequence[Any]) -> Any:
+    """Equal for two regions that one class can stand for: an operand from outside can only be what enters."""
+    return tuple(
         (*p[:2], tuple(o if len(o) < 3 or o[1] <= at else (o[0], "entry") for o in p[2]), *p[3:])
-        for at, p in enumerate(own)
+        for at, p in enumerate(prints[slice(*region)])
     )
-    results = [id(value) for step in steps[segment.first : segment.last] for value in step.outputs]
-    if segment.entry is None or segment.exit is None or id(segment.exit) not in results:
-        return inside, segment.first
-    return inside, results.index(id(segment.exit)) - len(results)
 
 
-#: Segments first..last - 1 that make up one instance.
-Span = tuple[int, int]
-
-
-def _branched(segments: Sequence[Segment], keys: Sequence[Any]) -> list[list[Span]]:
-    """The segments with branches that occur twice or more, each with the layers that always follow."""
+def _branched(wiring: Wiring, prints: Sequence[Any]) -> list[list[Region]]:
+    """Regions with branches that occur twice or more, the largest first, each with the layers that always follow."""
     places = defaultdict(list)
-    for index, segment in enumerate(segments):
-        if segment.last - segment.first > 1:
-            places[keys[index]].append(index)
-    starts = {index for found in places.values() for index in found}
-    groups = []
-    for found in places.values():
-        tail = 0
-        while tail < LONGEST_TAIL:
-            following = [index + tail + 1 for index in found]
-            if any(index >= len(segments) or index in starts for index in following):
-                break
-            if len({keys[index] for index in following}) > 1:
-                break
-            tail += 1
-        length = segments[found[0]].last - segments[found[0]].first + tail
-        if len(found) > 1 and length >= FEWEST_STEPS:
-            groups.append([(index, index + tail + 1) for index in found])
+    for index, read in enumerate(wiring.reads):
+        if len(read) > 1 and wiring.steps[index].code.results == 1:
+            region = wiring.region_of_join(index)
+            if region is not None:
+                places[_key(region, prints)].append(region)
+    groups, taken = [], set()
+    for found in sorted(places.values(), key=lambda regions: -(regions[0][1] - regions[0][0])):
+        free = [region for region in found if taken.isdisjoint(range(*region))]
+        tail = _common_tail(free, wiring, prints, taken)
+        regions = [(first, last + tail) for first, last in free]
+        if len(regions) > 1 and regions[0][1] - regions[0][0] >= FEWEST_STEPS:
+            groups.append(regions)
+            taken.update(index for region in regions for index in range(*region))
     return groups
 
 
-def _chains(
-    segments: Sequence[Segment], keys: Sequence[Any], steps: Sequence[Step], taken: set[int]
-) -> list[list[Span]]:
-    """Runs of lone layers with a period, where the layers' names show the same rhythm."""
-    lone = [s.last - s.first == 1 and i not in taken for i, s in enumerate(segments)]
+def _common_tail(regions: Sequence[Region], wiring: Wiring, prints: Sequence[Any], taken: set[int]) -> int:
+    """How many steps follow every one of ``regions`` in the same way."""
+    for tail in range(LONGEST_TAIL):
+        following = [last + tail for _, last in regions]
+        free = all(wiring.continues(index) and index not in taken for index in following)
+        if not free or len({prints[index] for index in following}) > 1:
+            return tail
+    return LONGEST_TAIL
+
+
+def _chains(wiring: Wiring, prints: Sequence[Any], taken: set[int]) -> list[list[Region]]:
+    """Runs of layers with a period, where the layers' names show the same rhythm."""
+    chained = [wiring.continues(index) and index not in taken for index in range(len(wiring.steps))]
     groups, index = [], 0
-    while index < len(segments):
-        spans = max(
-            (_rhythm(index, p, segments, keys, steps, lone) for p in range(FEWEST_STEPS, LONGEST_CHAIN)), key=len
-        )
-        if spans:
-            groups.append(spans)
-        index = spans[-1][1] if spans else index + 1
+    while index < len(chained):
+        periods = range(FEWEST_STEPS, LONGEST_CHAIN + 1)
+        regions = max((_rhythm(index, period, wiring, prints, chained) for period in periods), key=len)
+        if regions:
+            groups.append(regions)
+        index = regions[-1][1] if regions else index + 1
     return groups
 
 
-def _rhythm(
-    start: int,
-    period: int,
-    segments: Sequence[Segment],
-    keys: Sequence[Any],
-    steps: Sequence[Step],
-    lone: Sequence[bool],
-) -> list[Span]:
-    """Spans of a run that begins at ``start``, each with a name of its own; none where there are too few."""
+def _rhythm(start: int, period: int, wiring: Wiring, prints: Sequence[Any], chained: Sequence[bool]) -> list[Region]:
+    """Regions of a run that begins at ``start``, each with a name of its own; none where there are too few."""
     end = start
-    while end + period < len(segments) and lone[end] and lone[end + period] and keys[end] == keys[end + period]:
+    while end + period < len(chained) and chained[end] and chained[end + period]:
+        if prints[end] != prints[end + period]:
+            break
         end += 1
     repeats = (end - start) // period + 1
-    spans = [(start + n * period, start + (n + 1) * period) for n in range(repeats)]
     if repeats < CHAIN_REPEATS:
         return []
-    stems = [_stem(steps[segments[first].first : segments[last - 1].last]) for first, last in spans]
-    return spans if all(stems) and len(set(stems)) == repeats else []
+    regions = [(start + n * period, start + (n + 1) * period) for n in range(repeats)]
+    stems = {_stem(wiring.steps[slice(*region)]) for region in regions}
+    return regions if "" not in stems and len(stems) == repeats else []
 
 
 def _stem(steps: Sequence[Step]) -> str:
     return stem([step.layer for step in steps if step.code.module or step.tensors()])
-
-
-@dataclass(frozen=True)
-class Instance:
-    """The steps of one occurrence of a block, the value that enters and the one that leaves."""
-
-    steps: Sequence[Step]
-    entry: ir.Value
-    exit: ir.Value
 
 
 def _as_class(instances: Sequence[Instance], names: Names) -> tuple[RenderedClass, list[Step]]:
@@ -241,7 +239,7 @@ def _as_class(instances: Sequence[Instance], names: Names) -> tuple[RenderedClas
     layers = inner_names(first.steps, run)
     arguments = _arguments([instance.steps for instance in instances], layers)
     parametrised = [_with_parameters(step, index, arguments) for index, step in enumerate(first.steps)]
-    name = names.take(block_name(first.steps, first.entry, stems[0] if distinct else ""))
+    name = _class_name(block_name(first.steps, first.entry, stems[0] if distinct else ""), names)
     rendered = render_class(
         name,
         parametrised,
@@ -262,6 +260,14 @@ def _as_class(instances: Sequence[Instance], names: Names) -> tuple[RenderedClas
     return rendered, calls
 
 
+def _class_name(name: str, names: Names) -> str:
+    """``name``, with a number where it is taken: Bottleneck2."""
+    candidate, number = name, 2
+    while candidate in names:
+        candidate, number = f"{name}{number}", number + 1
+    return names.take(candidate)
+
+
 @dataclass
 class Argument:
     """A parameter of a block's constructor: its value in each instance, and where it is used (step, argument)."""
@@ -279,7 +285,7 @@ class Argument:
 def _arguments(instances: Sequence[Sequence[Step]], layers: Sequence[str]) -> list[Argument]:
     """One parameter for each combination of values that occurs; equal combinations are the same parameter."""
     found: dict[tuple[Any, ...], list[tuple[int, str]]] = {}
-    strides: dict[tuple[Any, ...], list[tuple[int, str]]] = {}
+    keywords: dict[tuple[bool, tuple[Any, ...]], list[tuple[int, str]]] = {}
     for index, step in enumerate(instances[0]):
         modules = [steps[index].code.module for steps in instances]
         if step.code.module is None:
@@ -288,9 +294,11 @@ def _arguments(instances: Sequence[Sequence[Step]], layers: Sequence[str]) -> li
             values = tuple({**m.arguments, **m.options}.get(name) for m in modules)
             if len(set(values)) > 1:
                 found.setdefault(values, []).append((index, name))
-        values = tuple(module.options.get("stride", 1) for module in modules)
-        if step.code.module.kind in _CONVOLUTIONS and len(set(values)) > 1:
-            strides.setdefault(values, []).append((index, "stride"))
+        for name, default in KEYWORDS.items() if step.code.module.kind in _CONVOLUTIONS else ():
+            values = tuple(module.options.get(name, default) for module in modules)
+            if len(set(values)) > 1:
+                # The padding that keeps the size grows with the dilation: one argument for both.
+                keywords.setdefault((name == "stride", values), []).append((index, name))
     arguments, names = [], Names()
     last = _last_producer(instances, found)
     others = [values for values, places in found.items() if _makes(places) and values != last]
@@ -306,9 +314,12 @@ def _arguments(instances: Sequence[Sequence[Step]], layers: Sequence[str]) -> li
             called = f"{identifier(layers[index])}_{argument.removeprefix('out_')}"
         arguments.append(Argument(names.take(called), values, places))
     arguments.sort(key=lambda a: (not a.name.startswith("in_"), a.name == "out_channels"))
-    for values, places in strides.items():
-        called = "stride" if len(strides) == 1 else f"{identifier(layers[places[0][0]])}_stride"
-        arguments.append(Argument(names.take(called), values, places, default=1))
+    kinds = Counter(places[0][1] for places in keywords.values())
+    for (_, values), places in keywords.items():
+        index, option = places[0]
+        called = option if kinds[option] == 1 else f"{identifier(layers[index])}_{option}"
+        default = KEYWORDS[option] if option != "padding" else values[0]
+        arguments.append(Argument(names.take(called), values, places, default))
     return arguments
 
 
@@ -333,6 +344,6 @@ def _with_parameters(step: Step, index: int, arguments: Sequence[Argument]) -> S
     if not own:
         return step
     positional = {name: own.get(name, value) for name, value in module.arguments.items()}
-    options = {name: own[name] for name in ("stride", "groups") if name in own and name not in module.options}
-    options |= {name: own.get(name, value) for name, value in module.options.items()}
+    order = [*(name for name in ("stride", "padding", "dilation", "groups") if name in own), *module.options]
+    options = {name: own.get(name, module.options.get(name)) for name in dict.fromkeys(order)}
     return replace(step, code=replace(step.code, module=replace(module, arguments=positional, options=options)))

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from converter.frameworks.pytorch.emit.code import Module, Weight
 from converter.frameworks.pytorch.emit.forward import Forward
-from converter.frameworks.pytorch.emit.names import Names
+from converter.frameworks.pytorch.emit.names import Names, keeps
 from converter.frameworks.pytorch.emit.step import Step
 
 #: Fewer statements than this per paragraph on average, and forward is left in one piece.
@@ -72,8 +72,8 @@ def render_class(
     the constructor, which occur as :class:`Name` in the steps' modules. ``local_name`` shortens the model's names of
     values.
     """
-    names = Names()
-    attributes = _name_attributes(steps, layers or [step.layer for step in steps], names)
+    layers = layers or [step.layer for step in steps]
+    attributes, changed = _name_attributes(steps, layers)
     forward = Forward(steps, attributes, inputs, outputs, input_names, local_name)
     paragraphs = _paragraphs(steps)
     lines = [f"class {name}(nn.Module):"]
@@ -81,19 +81,23 @@ def render_class(
     lines += [f"        {line}" for line in _constructor(steps, attributes, paragraphs)]
     lines += ["", f"    def forward({', '.join(['self', *forward.input_names])}):"]
     lines += [f"        {line}" for line in forward.lines(paragraphs)]
-    return RenderedClass(
-        name, "\n".join(lines) + "\n", attributes, forward.ordinals, forward.input_names, names.changed
-    )
+    return RenderedClass(name, "\n".join(lines) + "\n", attributes, forward.ordinals, forward.input_names, changed)
 
 
-def _name_attributes(steps: Sequence[Step], layers: Sequence[str], names: Names) -> list[dict[str, str]]:
-    """A module is called like its layer (a second one of a layer: with its kind), a tensor like its initializer."""
-    attributes, with_module, shared = [], set(), {}
+def _name_attributes(steps: Sequence[Step], layers: Sequence[str]) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """A module is called like its layer (a second one of a layer: with its kind), a tensor like its initializer.
+
+    Also returns those that could not be called so, with the layer's name.
+    """
+    names = Names()
+    attributes, changed, with_module, shared = [], {}, set(), {}
     for step, layer in zip(steps, layers, strict=True):
         own = {}
         if step.code.module is not None:
             kind = re.sub(r"\W|\d.*", "", step.code.module.kind.removeprefix("nn.")).lower()
             own["module"] = names.take(f"{layer}_{kind}" if layer in with_module else layer)
+            if layer not in with_module and not keeps(own["module"], layer):
+                changed[own["module"]] = layer
             with_module.add(layer)
         for placeholder, weight in step.tensors().items():
             if weight.identity not in shared:
@@ -104,7 +108,7 @@ def _name_attributes(steps: Sequence[Step], layers: Sequence[str], names: Names)
                 shared[weight.identity] = names.take(f"{layer}_{tail}" if own_layer else called)
             own[placeholder] = shared[weight.identity]
         attributes.append(own)
-    return attributes
+    return attributes, changed
 
 
 def _constructor(steps: Sequence[Step], attributes: list[dict[str, str]], paragraphs: set[int]) -> Iterator[str]:

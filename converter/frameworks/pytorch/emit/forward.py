@@ -120,6 +120,8 @@ class Forward:
         for ordinal, statement in enumerate(self.statements):
             outputs = self.steps[statement.step].outputs
             passed_on = next((value for value in outputs if readers.get(id(value)) == {ordinal + 1}), None)
+            if passed_on in self.outputs and len(self.outputs) > 1:
+                passed_on = None
             if passed_on is not None and ordinal >= occupied:
                 named[id(passed_on)] = "x"
             elif passed_on is not None and ordinal + 1 < len(self.statements) and not self._joins(ordinal + 1):
@@ -164,21 +166,40 @@ class Forward:
         return _VALUE.sub(lambda match: self.variables[int(match[1])], text)
 
 
+#: How tightly operators bind; whatever is not here is put in parentheses inside another expression.
+_BINDING = {"+": 1, "-": 1, "*": 2, "/": 2, "@": 2}
+_OPERATORS = {ast.Add: 1, ast.Sub: 1, ast.Mult: 2, ast.Div: 2, ast.MatMult: 2}
+_TIGHTEST = 9
+
+
 def fill(expression: str, parts: dict[str, str]) -> str:
     """``expression`` with its placeholders replaced, in parentheses where the place binds tighter than the part."""
 
     def replace(match: re.Match[str]) -> str:
         part = parts[match[1]]
-        before, after = expression[: match.start()].rstrip(), expression[match.end() :]
-        if part[:1] == "-" and not after.startswith((" **", ".")) and _is_atom(part[1:]):
+        before, after = expression[: match.start()].rstrip(), expression[match.end() :].lstrip()
+        enclosed = before[-1:] in ("", "(", ",", "[", "=") and after[:1] in ("", ")", ",", "]")
+        follows = re.match(r"[-+*/@]*", after)[0] or after[:1]
+        if enclosed or _binding(part) >= max(_needed(before[-1:], 1), _needed(follows, 0)):
             return part
-        is_argument = before[-1:] in ("", "(", ",", "[", "=") and after[:1] in ("", ")", ",", "]")
-        return part if is_argument or _is_atom(part) else f"({part})"
+        return f"({part})"
 
-    return PLACEHOLDER.sub(replace, expression)
+    # Adding a negative number is subtracting.
+    return re.sub(r"\+ -(?=\d)", "- ", PLACEHOLDER.sub(replace, expression))
 
 
-def _is_atom(part: str) -> bool:
-    """Whether ``part`` binds tighter than any operator."""
+def _needed(operator: str, more: int) -> int:
+    """How tightly a part beside ``operator`` must bind; as a right operand by one more."""
+    if operator in ("", "(", ")", ",", "[", "]", "="):
+        return 0
+    return _BINDING[operator] + more if operator in _BINDING else _TIGHTEST
+
+
+def _binding(part: str) -> int:
+    """How tightly ``part`` holds together. A negative number counts as a number, except before a power."""
     body = ast.parse(_VALUE.sub("x", part), mode="eval").body
-    return isinstance(body, ast.Call | ast.Attribute | ast.Subscript | ast.Name | ast.Constant)
+    if isinstance(body, ast.BinOp):
+        return _OPERATORS.get(type(body.op), 0)
+    if isinstance(body, ast.UnaryOp) and isinstance(body.operand, ast.Constant):
+        return _TIGHTEST - 1
+    return _TIGHTEST if isinstance(body, ast.Call | ast.Attribute | ast.Subscript | ast.Name | ast.Constant) else 0

@@ -32,8 +32,6 @@ class Names:
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._taken = set(reserved)
-        #: Identifier -> the model's name, where it is more than characters exchanged for "_".
-        self.changed: dict[str, str] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._taken
@@ -47,8 +45,6 @@ class Names:
         while candidate in self._taken:
             candidate, number = f"{plain}_{number}", number + 1
         self._taken.add(candidate)
-        if candidate != re.sub(r"\W", "_", name, flags=re.ASCII):
-            self.changed[candidate] = name
         return candidate
 
 
@@ -56,6 +52,12 @@ def identifier(name: str, prefix: str = "layer_") -> str:
     """``name`` with "_" for every character that an ASCII identifier cannot have; never empty or private."""
     plain = re.sub(r"\W", "_", name, flags=re.ASCII)[:LONGEST].strip("_")
     return plain if plain and not plain[0].isdigit() else (prefix + plain).rstrip("_")
+
+
+def keeps(identifier: str, name: str) -> bool:
+    """Whether ``identifier`` still shows ``name``: only "_" for other characters, and a prefix before a number."""
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_")
+    return bool(plain) and identifier.endswith(plain)
 
 
 def class_name(name: str, default: str = "Net") -> str:
