@@ -29,16 +29,20 @@ DROPPED_TYPES = frozenset(
 class InferenceNet:
     """``layers`` in order, ``wiring`` their (bottoms, tops) under unique names.
 
-    ``data`` maps an input that was the top of a data layer to that layer and the top's place in it.
+    ``data`` maps an input that was the top of a data layer to that layer and the top's place in it. ``cut`` names the
+    outputs that the caller asked for, if any.
     """
 
     layers: list[LayerDefinition]
     wiring: list[tuple[list[str], list[str]]]
     data: dict[str, tuple[LayerDefinition, int]]
     notes: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
 
     def outputs(self) -> list[str]:
-        """Every computed value that nothing reads, in order."""
+        """Where the net is cut, else every computed value that nothing reads, in order."""
+        if self.cut:
+            return self.cut
         read = {name for bottoms, _ in self.wiring for name in bottoms}
         return [
             name
@@ -161,17 +165,20 @@ def _cut(net: NetDefinition, whole: InferenceNet, outputs: Sequence[str]) -> Inf
     """Only what ``outputs`` need."""
     writer = {name: index for index, (_, tops) in enumerate(whole.wiring) for name in tops}
     by_layer = {layer.name: index for index, layer in enumerate(whole.layers)}
-    wanted = []
+    wanted: list[tuple[int, list[int]]] = []  # layer, and which of its tops
     for name in outputs:
         index = writer.get(name, by_layer.get(name))
         if index is None:
             near = get_close_matches(name, [*writer, *by_layer], 3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ReadError(f'has no blob or layer "{name}" to cut the net at{hint}', net.file)
-        wanted.append(index)
-    needed = _ancestors(whole.wiring, writer, wanted)
-    layers = [layer for index, layer in enumerate(whole.layers) if index in needed]
-    return InferenceNet(layers, unique_tops(net, layers), whole.data, whole.notes)
+        tops = whole.wiring[index][1]
+        wanted.append((index, [tops.index(name)] if name in writer else list(range(len(tops)))))
+    needed = sorted(_ancestors(whole.wiring, writer, [index for index, _ in wanted]))
+    layers = [whole.layers[index] for index in needed]
+    wiring = unique_tops(net, layers)  # a stage that was not the last of its blob may be now, and has its name then
+    cut = [wiring[needed.index(index)][1][top] for index, tops in wanted for top in tops]
+    return InferenceNet(layers, wiring, whole.data, whole.notes, cut)
 
 
 def _ancestors(

@@ -89,7 +89,7 @@ def _open(files: Mapping[str, Path]) -> tuple[NetDefinition, Weights, list[str]]
         net = format.read_net_binary(stored)
     except ReadError as error:
         raise ReadError(f"without its prototxt: {error.message}; give the deploy.prototxt as well", stored) from error
-    if not any(layer.type for layer in net.layers):
+    if not any(layer.bottoms for layer in net.layers):
         raise ReadError("holds weights alone: give the deploy.prototxt of the net as well", stored)
     note = f"{stored} was read without a prototxt: the net is the one that it was trained as, without training layers"
     return net, format.read_weights(stored), [note]

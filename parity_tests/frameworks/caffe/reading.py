@@ -37,6 +37,28 @@ def read_text(
     return read([net, stored], **options)
 
 
+def net(shapes: Mapping[str, Sequence[int]] | Sequence[int], *layers: str) -> str:
+    """The text of a net of inputs (one called "data" where only a shape is given) and layers."""
+    inputs = shapes if isinstance(shapes, Mapping) else {"data": shapes}
+    heads = []
+    for name, shape in inputs.items():
+        dims = " ".join(f"dim: {size}" for size in shape)
+        heads.append(f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ {dims} }} }} }}')
+    return "\n".join([*heads, *layers])
+
+
+def layer(kind: str, bottoms: str = "data", tops: str = "top", parameters: str = "", name: str = "layer") -> str:
+    """The text of one layer; several bottoms or tops are separated by blanks."""
+    wires = [f'bottom: "{blob}"' for blob in bottoms.split()] + [f'top: "{blob}"' for blob in tops.split()]
+    return f'layer {{ name: "{name}" type: "{kind}" {" ".join(wires)} {parameters} }}'
+
+
+def normal(*shapes: Sequence[int], seed: int = 7) -> list[np.ndarray]:
+    """Random weights of these shapes."""
+    random = np.random.default_rng(seed)
+    return [random.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
 def random_inputs(model: Model, seed: int = 0) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
     return {name: random.standard_normal(shape).astype(np.float32) for name, shape in model.input_shapes().items()}

@@ -102,8 +102,16 @@ def detection_output(context: LayerContext) -> ir.Value:
     suppression, classes = message.get("nms_param"), message.get("num_classes") or 0
     if classes < 1:
         raise context.error("num_classes must be positive")
+    if message.get("share_location") and message.get("background_label_id") == -1:
+        raise context.error("background_label_id -1 with share_location: real Caffe aborts; give a number of no class")
     if not 0 < suppression.get("eta") <= 1 or suppression.get("nms_threshold") < 0:
         raise context.error("eta must lie in (0, 1] and nms_threshold must not be negative")
+    boxes = context.shape(priors)[-1] // 4 * (classes - (0 <= message.get("background_label_id") < classes))
+    require(
+        message.has("nms_param") or 0 <= message.get("keep_top_k") < boxes,
+        f"without nms_param and with keep_top_k {message.get('keep_top_k')} Caffe lists all {boxes} boxes, unsorted",
+        "give it nms_param, or a smaller keep_top_k",
+    )
     flat = [x if len(context.shape(x)) == 2 else context.op("Flatten", x, axis=1) for x in (location, confidence)]
     top_k = suppression.get("top_k")
     return context.op(
@@ -120,6 +128,7 @@ def detection_output(context: LayerContext) -> ir.Value:
         code_type=message.get("code_type"),
         variance_encoded_in_target=int(message.get("variance_encoded_in_target")),
         keep_top_k=message.get("keep_top_k"),
-        confidence_threshold=message.get("confidence_threshold"),
+        # Without suppression Caffe keeps every box, whatever its score.
+        confidence_threshold=message.get("confidence_threshold") if message.has("nms_param") else None,
         without_nms=int(not message.has("nms_param")),
     )

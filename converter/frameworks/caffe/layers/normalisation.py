@@ -12,7 +12,7 @@ from .registry import layer
 
 @layer("BatchNorm")
 def batch_norm(context: LayerContext) -> ir.Value:
-    """(x - mean) / sqrt(variance + eps) by stored statistics, which are sums to be divided by the third blob (0: zeros)."""
+    """(x - mean) / sqrt(variance + eps) by stored sums, each divided by the third blob (if that is 0, by nothing: zeros)."""
     x = context.expect(rank=(2, None))
     message, channels = context.param("batch_norm_param"), context.shape(x)[1]
     require(
@@ -133,9 +133,11 @@ def local_response(context: LayerContext) -> ir.Value:
 @layer("MVN")
 def mean_variance(context: LayerContext) -> ir.Value:
     """(x - mean) / (sqrt(variance) + eps) over each plane, or over each whole image with ``across_channels``."""
-    x = context.expect(rank=(3, 4))
+    x = context.expect(rank=(1, 4))
     message, rank = context.param("mvn_param"), len(context.shape(x))
-    axes = context.constant(range(1 if message.get("across_channels") else 2, rank))
+    if rank < 4:  # Caffe's result has four axes
+        x = context.op("Unsqueeze", x, context.constant(range(rank, 4)))
+    axes = context.constant(range(1 if message.get("across_channels") else 2, 4))
     centred = context.op("Sub", x, context.op("ReduceMean", x, axes, keepdims=1))
     if not message.get("normalize_variance"):
         return centred
