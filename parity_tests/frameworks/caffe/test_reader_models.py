@@ -70,3 +70,12 @@ def test_recorded_logits_of_the_smile_net():
         images.append((pixels[top : top + 48, left : left + 48, ::-1] - mean).transpose(2, 0, 1))
     found = evaluate(model, {"data": np.stack(images)}, ["ip2"])["ip2"]
     assert np.abs(found - logits).max() < 1e-5  # measured: 2.2e-6, of logits up to 5
+
+
+def test_a_caffemodel_alone_is_the_net_that_it_was_trained_as():
+    folder = MODELS / "lenet_mnist"
+    alone = read([folder / "lenet_iter_10000.caffemodel"], input_shapes={None: (1, 1, 28, 28)})
+    deployed = read([folder / "lenet_iter_10000.caffemodel", folder / "mnist_deploy.prototxt"])
+    inputs = reference_input(deployed)
+    assert np.array_equal(evaluate(alone, inputs)["loss"], evaluate(deployed, inputs)["loss"])
+    assert any("without a prototxt" in note for note in alone.notes)

@@ -12,7 +12,7 @@ from .registry import layer
 
 @layer("BatchNorm")
 def batch_norm(context: LayerContext) -> ir.Value:
-    """(x - mean) / sqrt(variance + eps) by stored sums, each divided by the third blob (if that is 0, by nothing: zeros)."""
+    """(x - mean) / sqrt(variance + eps); both are stored as sums, to be divided by the third blob (0 gives zeros)."""
     x = context.expect(rank=(2, None))
     message, channels = context.param("batch_norm_param"), context.shape(x)[1]
     require(
