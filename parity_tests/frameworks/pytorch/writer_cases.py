@@ -212,9 +212,10 @@ CASES = [
     ("depth-to-space", "DepthToSpace", [Input(2, 8, 3, 2)], {"blocksize": 2}),
     ("depth-to-space-crd", "DepthToSpace", [Input(2, 8, 3, 2)], {"blocksize": 2, "mode": "CRD"}),
     ("space-to-depth", "SpaceToDepth", [Input(2, 3, 4, 6)], {"blocksize": 2}),
-    *[(f"{op.lower()}-{keep}", op, [Input(2, 3, 4, 5), integers(1, -1)], {"keepdims": keep}) for keep in (0, 1) for op in (
-        "ReduceSum", "ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceMax", "ReduceMin", "ReduceProd",
-    )],
+    *[(f"{op.lower()}-{keep}", op, [Input(2, 3, 4, 5), integers(1, -1)], {"keepdims": keep})
+      for keep in (0, 1)
+      for op in ("ReduceSum", "ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+                 "ReduceMax", "ReduceMin", "ReduceProd")],
     ("reduce-all", "ReduceMean", [Input(2, 3)], {"keepdims": 0}),
     ("arg-max", "ArgMax", [X], {"axis": 1, "keepdims": 0}),
     ("arg-min", "ArgMin", [X], {"axis": -1}),

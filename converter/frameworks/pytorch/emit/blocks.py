@@ -17,7 +17,7 @@ import onnx_ir as ir
 from converter.frameworks.pytorch.emit.classes import RenderedClass, render_class
 from converter.frameworks.pytorch.emit.code import Module, call, constant_of, is_initializer, plain_number
 from converter.frameworks.pytorch.emit.names import Names, identifier
-from converter.frameworks.pytorch.emit.naming import block_name, inner_names, layer_run, shorten, stem
+from converter.frameworks.pytorch.emit.naming import block_name, contains, inner_names, layer_run, shorten, stem
 from converter.frameworks.pytorch.emit.step import Name, Step
 
 #: A block has at least so many steps ...
@@ -35,6 +35,8 @@ VARYING = frozenset(
 )
 #: Options of a convolution that may differ as well, with PyTorch's defaults.
 KEYWORDS = {"stride": 1, "dilation": 1, "padding": 0}
+#: The order in which people write them.
+ORDER = ("stride", "padding", "dilation", "groups")
 _CONVOLUTIONS = ("nn.Conv1d", "nn.Conv2d", "nn.Conv3d")
 
 
@@ -180,12 +182,32 @@ def _branched(wiring: Wiring, prints: Sequence[Any]) -> list[list[Region]]:
     groups, taken = [], set()
     for found in sorted(places.values(), key=lambda regions: -(regions[0][1] - regions[0][0])):
         free = [region for region in found if taken.isdisjoint(range(*region))]
-        tail = _common_tail(free, wiring, prints, taken)
-        regions = [(first, last + tail) for first, last in free]
+        head, tail = _common_head(free, wiring, prints, taken), _common_tail(free, wiring, prints, taken)
+        regions = [(first - head, last + tail) for first, last in free]
         if len(regions) > 1 and regions[0][1] - regions[0][0] >= FEWEST_STEPS:
             groups.append(regions)
             taken.update(index for region in regions for index in range(*region))
     return groups
+
+
+def _common_head(regions: Sequence[Region], wiring: Wiring, prints: Sequence[Any], taken: set[int]) -> int:
+    """How many steps stand before every one of ``regions`` in the same way and bear its name (a squeeze layer)."""
+    runs = [layer_run(wiring.steps[slice(*region)]) for region in regions]
+    for head in range(LONGEST_TAIL):
+        before = [first - head - 1 for first, _ in regions]
+        free = all(
+            index >= 0
+            and index not in taken
+            and len(wiring.reads[index]) == 1
+            and wiring.steps[index].code.results == 1
+            and index < wiring.needed[index] < last
+            and run
+            and contains(wiring.steps[index].layer, run)
+            for index, (_, last), run in zip(before, regions, runs, strict=True)
+        )
+        if not free or len({_key((index, index + 1), prints) for index in before}) > 1:
+            return head
+    return LONGEST_TAIL
 
 
 def _common_tail(regions: Sequence[Region], wiring: Wiring, prints: Sequence[Any], taken: set[int]) -> int:
@@ -306,6 +328,8 @@ def _arguments(instances: Sequence[Sequence[Step]], layers: Sequence[str]) -> li
         index, argument = next((place for place in places if place[1].startswith("out_")), places[0])
         if places[0][1].startswith("in_"):
             called = places[0][1]
+        elif not arguments and argument == "num_features":
+            called = "in_channels"
         elif values == last:
             called = "out_channels"
         elif others == [values]:
@@ -344,6 +368,6 @@ def _with_parameters(step: Step, index: int, arguments: Sequence[Argument]) -> S
     if not own:
         return step
     positional = {name: own.get(name, value) for name, value in module.arguments.items()}
-    order = [*(name for name in ("stride", "padding", "dilation", "groups") if name in own), *module.options]
-    options = {name: own.get(name, module.options.get(name)) for name in dict.fromkeys(order)}
+    given = module.options | {name: own[name] for name in own if name not in module.arguments}
+    options = {name: given.pop(name) for name in ORDER if name in given} | given
     return replace(step, code=replace(step.code, module=replace(module, arguments=positional, options=options)))

@@ -157,7 +157,7 @@ def _paragraphs(steps: Sequence[Step]) -> set[int]:
     """Indices at which a new stage begins: the first number in the layers' names changes (conv2_1 after pool1)."""
     breaks, current = set(), None
     for index, step in enumerate(steps):
-        found = re.search(r"\d+[a-z]?(?![a-z0-9])|\d+", step.layer)
+        found = re.search(r"\d+", step.layer)
         stage = found[0] if found else current
         behind_blocks = found is None and index > 0 and steps[index - 1].block is not None
         if behind_blocks or (stage != current and current is not None):

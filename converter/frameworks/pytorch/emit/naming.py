@@ -26,14 +26,28 @@ def common_run(names: Sequence[str]) -> tuple[str, ...]:
     """The longest sequence of tokens, with a number in it, that all names contain; empty where there is none."""
     if not names:
         return ()
-    texts = [tuple(token[0] for token in tokens(name)) for name in dict.fromkeys(names)]
-    shortest = min(texts, key=len)
+    shortest = min((tuple(token[0] for token in tokens(name)) for name in names), key=len)
     for length in range(len(shortest), 0, -1):
         for start in range(len(shortest) - length + 1):
             run = shortest[start : start + length]
-            if any(token[0].isdigit() for token in run) and all(_find(text, run) is not None for text in texts):
+            if any(token[0].isdigit() for token in run) and all(_ends_a_word(name, run) for name in names):
                 return run
     return ()
+
+
+def contains(name: str, run: tuple[str, ...]) -> bool:
+    """Whether ``name`` has the tokens ``run`` in it."""
+    return _find(tuple(token[0] for token in tokens(name)), run) is not None
+
+
+def _ends_a_word(name: str, run: tuple[str, ...]) -> bool:
+    """Whether ``run`` occurs in ``name`` and stops at its end or before a separator, not within "x1"."""
+    parts = tokens(name)
+    place = _find(tuple(token[0] for token in parts), run)
+    if place is None:
+        return False
+    end = parts[place + len(run) - 1][2]
+    return not name[end : end + 1].isalnum()
 
 
 def _find(text: tuple[str, ...], run: tuple[str, ...]) -> int | None:
