@@ -67,8 +67,10 @@ def inference_net(
     notes: list[str] = []
     stated = _with_data_layers(net, training_net)
     layers = _without_labels(stated, has_weights)
-    layers = [part for layer in layers for part in _inference_form(layer, layers, notes)]
-    layers = [_rewired(layer, [], layer.tops, "Input") if _is_data(layer, layers) else layer for layer in layers]
+    meant = {(layer.type, *layer.bottoms) for layer in layers}
+    layers = [part for layer in layers for part in _inference_form(layer, meant, notes)]
+    fed = any(layer.type == "Input" or (_feeds(layer) and layer.type != "DummyData") for layer in layers)
+    layers = [_rewired(layer, [], layer.tops, "Input") if _is_data(layer, fed) else layer for layer in layers]
     data = {top: (layer, index) for layer in stated if _feeds(layer) for index, top in enumerate(layer.tops)}
     found = InferenceNet(layers, unique_tops(net, layers), data, notes)
     return _cut(net, found, outputs) if outputs else found
@@ -88,11 +90,9 @@ def _feeds(layer: LayerDefinition) -> bool:
     return layer.type in DATA_TYPES or (layer.type == "Python" and not layer.bottoms)
 
 
-def _is_data(layer: LayerDefinition, layers: Sequence[LayerDefinition]) -> bool:
-    """A data layer that is an input; DummyData is a constant where the net has real inputs as well."""
-    if layer.type != "DummyData":
-        return _feeds(layer)
-    return not any(other.type == "Input" or (_feeds(other) and other.type != "DummyData") for other in layers)
+def _is_data(layer: LayerDefinition, fed: bool) -> bool:
+    """A data layer that is an input; DummyData is a constant where the net is ``fed`` by something else."""
+    return not fed if layer.type == "DummyData" else _feeds(layer)
 
 
 def _without_labels(
@@ -131,15 +131,13 @@ def _real_bottoms(layer: LayerDefinition) -> list[str]:
     return layer.bottoms[:1] if layer.type in MEANINGS else layer.bottoms
 
 
-def _inference_form(
-    layer: LayerDefinition, layers: Sequence[LayerDefinition], notes: list[str]
-) -> Iterable[LayerDefinition]:
+def _inference_form(layer: LayerDefinition, meant: set[tuple[str, ...]], notes: list[str]) -> list[LayerDefinition]:
     """The layer itself; a loss as what it means at inference, once."""
     meaning = MEANINGS.get(layer.type)
     if meaning is None:
         return [layer]
     bottom = layer.bottoms[:1]
-    if any(other.type == meaning and other.bottoms == bottom for other in layers):
+    if (meaning, *bottom) in meant:
         return []
     # A second top of SoftmaxWithLoss holds the probabilities.
     top = layer.tops[1] if len(layer.tops) > 1 else layer.tops[0] if layer.tops else layer.name

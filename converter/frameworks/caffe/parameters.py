@@ -48,8 +48,8 @@ class ParameterStore:
     """Finds the blobs of a net's layers in its weights file."""
 
     def __init__(self, net: NetDefinition, weights: Weights) -> None:
-        #: What was decided that the user should know, a line each.
-        self.notes: list[str] = []
+        #: What was decided that the user should know, a line each, none twice.
+        self.notes: dict[str, None] = {}
         self._weights = weights
         self._net_file = net.file
         self._names = {layer.name for layer in net.layers}
@@ -149,8 +149,7 @@ class ParameterStore:
         if value is None and not (filler.get("type") == "bilinear" and len(shape) == 4 and shape[2] == shape[3]):
             raise self._error(layer, self._missing(layer, filler.get("type")))
         note = f'layer "{layer.name}" is not in {self._weights.file}: its filler gives its parameters, as in Caffe'
-        if note not in self.notes:
-            self.notes.append(note)
+        self.notes[note] = None
         if value is None:
             return lambda: bilinear_kernel(shape)
         return lambda: np.full(shape, value, np.float32)

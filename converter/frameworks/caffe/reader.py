@@ -66,7 +66,7 @@ def read(files: Mapping[str, Path], options: ReadOptions) -> Model:
         raise ReadError("computes nothing: no layer has an output", net.file)
     graph = builder.build([values[name] for name in names])
     _name_values(graph, values)
-    notes += found.notes + store.notes
+    notes += [*found.notes, *store.notes]
     preprocessing, more = read_preprocessing(found, inputs, files, options)
     graph.meta[RUNTIME_SOURCE] = RuntimeSource(net, found, weights, inputs, names)
     return Model(graph, "caffe", tuple(files.values()), preprocessing, [*dict.fromkeys(notes + more)])
@@ -179,8 +179,9 @@ def _build(
         if total > MAXIMUM_TOTAL:
             raise ReadError("up to here the net has more than 2^33 values", layer.file, layer.line, layer.name)
     if refused.layers:
+        already = {(other.layer, other.line) for other in refused.layers}
         for layer, reason in private_layers(found.layers):
-            if all((other.layer, other.line) != (layer.name, layer.line) for other in refused.layers):
+            if (layer.name, layer.line) not in already:
                 refused.add(layer, reason)
         raise UnsupportedLayers(sorted(refused.layers, key=lambda item: item.line or 0), net.file or "")
     return values

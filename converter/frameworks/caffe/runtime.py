@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.errors import WorkerFailed
-from converter.graph.model import Artifact, Model
+from converter.graph.model import Artifact, Model, shape_of
 
 from . import format
 from .format import LayerDefinition, Message, NetDefinition, UnknownField, Weights
@@ -21,6 +21,8 @@ from .schema import message_type
 
 #: Key of a hub graph's ``meta`` under which the reader leaves what :func:`runtime_artifact` needs.
 RUNTIME_SOURCE = "caffe.runtime_source"
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 _STANDS_IN = "which the reference Caffe lacks, runs there as layers that compute the same"
 
@@ -44,15 +46,15 @@ def runtime_artifact(model: Model, directory: Path) -> Artifact:
     source: RuntimeSource = model.ir.meta[RUNTIME_SOURCE]
     wired = zip(source.inference.layers, source.inference.wiring, strict=True)
     layers = [_named(layer, bottoms, tops) for layer, (bottoms, tops) in wired]
-    lacking = [f'"{layer.name}" ({layer.type})' for layer in layers if _stand_in(layer, model) is None]
+    values = (*model.graph.inputs, *(value for node in model.graph for value in node.outputs))
+    shapes = {value.name: shape_of(value) for value in values}
+    standing_in = [_stand_in(layer, shapes) for layer in layers]
+    lacking = [f'"{o.name}" ({o.type})' for o, made in zip(layers, standing_in, strict=True) if made is None]
     if lacking:
         raise WorkerFailed("caffe", f"the reference Caffe has no counterpart for layer {', '.join(lacking)}")
-    for layer in layers:
-        if layer.type in _STAND_INS:
-            note = f'layer "{layer.name}" ({layer.type}), {_STANDS_IN}'
-            if note not in model.notes:
-                model.notes.append(note)
-    layers = [part for layer in layers for part in _stand_in(layer, model)]
+    translated = [f'layer "{layer.name}" ({layer.type}), {_STANDS_IN}' for layer in layers if layer.type in _STAND_INS]
+    model.notes[:] = dict.fromkeys([*model.notes, *translated])
+    layers = [part for made in standing_in for part in made]
     path = directory / "runtime.prototxt"
     path.write_text(format.runtime_prototxt(source.net, layers, source.inputs), encoding="utf-8")
     role, weights = _weights(source.weights, directory)
@@ -107,16 +109,16 @@ def _layer(name: str, type: str, bottoms: list[str], top: str, **fields: Any) ->
     )
 
 
-def _depthwise(layer: LayerDefinition, model: Model) -> list[LayerDefinition]:
+def _depthwise(layer: LayerDefinition, shapes: Shapes) -> list[LayerDefinition]:
     parameters, window = layer.parameters.copy(), layer.param("convolution_param").copy()
     if not window.has("group"):
-        window.set("group", _shape(model, layer.bottoms[0])[1])
+        window.set("group", shapes[layer.bottoms[0]][1])
     parameters.set("type", "Convolution")
     parameters.set("convolution_param", window)
     return [LayerDefinition(layer.name, "Convolution", layer.bottoms, layer.tops, parameters, layer.params)]
 
 
-def _axpy(layer: LayerDefinition, model: Model) -> list[LayerDefinition]:
+def _axpy(layer: LayerDefinition, shapes: Shapes) -> list[LayerDefinition]:
     factor, x, y = layer.bottoms
     name, top = layer.name, layer.tops[0]
     return [
@@ -126,8 +128,8 @@ def _axpy(layer: LayerDefinition, model: Model) -> list[LayerDefinition]:
     ]
 
 
-def _shuffle_channel(layer: LayerDefinition, model: Model) -> list[LayerDefinition]:
-    _, channels, height, width = _shape(model, layer.bottoms[0])
+def _shuffle_channel(layer: LayerDefinition, shapes: Shapes) -> list[LayerDefinition]:
+    _, channels, height, width = shapes[layer.bottoms[0]]
     group = layer.param("shuffle_channel_param").get("group")
     name, top = layer.name, layer.tops[0]
     apart, whole = [0, group, channels // group, height, width], [0, channels, height, width]
@@ -140,7 +142,7 @@ def _shuffle_channel(layer: LayerDefinition, model: Model) -> list[LayerDefiniti
     ]
 
 
-def _swish(layer: LayerDefinition, model: Model) -> list[LayerDefinition]:
+def _swish(layer: LayerDefinition, shapes: Shapes) -> list[LayerDefinition]:
     name, top, beta = layer.name, layer.tops[0], layer.param("swish_param").get("beta")
     return [
         _layer(f"{name}@scale", "Power", layer.bottoms, f"{top}@scale", power_param={"scale": beta}),
@@ -149,16 +151,16 @@ def _swish(layer: LayerDefinition, model: Model) -> list[LayerDefinition]:
     ]
 
 
-def _clip(layer: LayerDefinition, model: Model) -> list[LayerDefinition] | None:
+def _clip(layer: LayerDefinition, shapes: Shapes) -> list[LayerDefinition] | None:
     message = layer.param("clip_param")
     if message.get("min") != 0:
         return None
     return [_layer(layer.name, "ReLU6", layer.bottoms, layer.tops[0], relu6_param={"threshold": message.get("max")})]
 
 
-def _interp(layer: LayerDefinition, model: Model) -> list[LayerDefinition] | None:
+def _interp(layer: LayerDefinition, shapes: Shapes) -> list[LayerDefinition] | None:
     message = layer.param("interp_param")
-    size, (height, width) = _shape(model, layer.bottoms[0])[2:], _shape(model, layer.tops[0])[2:]
+    size, (height, width) = shapes[layer.bottoms[0]][2:], shapes[layer.tops[0]][2:]
     # BilinearInterpolate divides by (size - 1) and reads a second neighbour, so it needs two points each way.
     if message.get("pad_beg") or message.get("pad_end") or min(*size, height, width) < 2:
         return None
@@ -179,12 +181,7 @@ _STAND_INS = {
 }
 
 
-def _stand_in(layer: LayerDefinition, model: Model) -> list[LayerDefinition] | None:
+def _stand_in(layer: LayerDefinition, shapes: Shapes) -> list[LayerDefinition] | None:
     """The layer itself where the reference Caffe has it, layers that compute the same, or None."""
     translate = _STAND_INS.get(layer.type)
-    return [layer] if translate is None else translate(layer, model)
-
-
-def _shape(model: Model, name: str) -> tuple[int, ...]:
-    value = next(v for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs)) if v.name == name)
-    return tuple(int(size) for size in value.shape.numpy())
+    return [layer] if translate is None else translate(layer, shapes)

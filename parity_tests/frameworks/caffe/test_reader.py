@@ -213,3 +213,9 @@ def test_a_solver_and_a_pointer_are_named(tmp_path):
         reader.classify(solver)
     with pytest.raises(ReadError, match="git lfs pull"):
         reader.classify(pointer)
+
+
+def test_a_long_prototxt_of_one_line_per_layer_is_told_by_its_content(tmp_path):
+    path = tmp_path / "deploy.prototxt"
+    path.write_text(net((1, 3), *(layer("ReLU", name=f"relu{number}") for number in range(2000))))
+    assert reader.classify(path) == "prototxt"
