@@ -30,6 +30,7 @@ class GraphBuilder:
         self._nodes: list[ir.Node] = []
         self._initializers: dict[str, ir.Value] = {}
         self._names: set[str] = set()
+        self._next_number: dict[str, int] = {}
         self._origin: Origin | None = None
 
     @contextmanager
@@ -137,9 +138,10 @@ class GraphBuilder:
         return ir.Value(name=name, shape=ir.Shape(shape), type=kind)
 
     def _unique(self, name: str) -> str:
-        candidate, number = name, 2
+        candidate, number = name, self._next_number.get(name, 2)
         while candidate in self._names:
             candidate, number = f"{name}_{number}", number + 1
+        self._next_number[name] = number
         self._names.add(candidate)
         return candidate
 
