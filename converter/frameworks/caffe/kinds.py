@@ -104,11 +104,10 @@ def refuse_other_kind(path: str | Path, wanted: str, kind: str | None) -> ReadEr
 
 def _text_kind(head: str) -> str | None:
     """By the names of the outermost fields, as far as the head goes."""
-    if len(head) >= _HEAD_BYTES // 4:
-        # a head that stops within a message would be a mistake to the parser
-        head = head[: head.rfind("\n}") + 2] or head
+    # a head that stops within a message would be a mistake to the parser
+    end = head.rfind("\n}") + 2 if len(head) >= _HEAD_BYTES // 4 else len(head)
     try:
-        message = parse_message(head, "Opaque")
+        message = parse_message(head[:end], "Opaque")
     except ReadError:
         return "prototxt" if re.search(r"^\s*layers?\s*:?\s*\{", head, re.MULTILINE) else "text file"
     names = {field.name for field in message.unknown}
