@@ -22,7 +22,7 @@ from converter.graph.model import Model, Origin, shape_of
 from . import format, layers
 from .format import LayerDefinition, NetDefinition, Weights
 from .inference import InferenceNet, inference_net, stated_shape
-from .parameters import ParameterStore
+from .parameters import MAXIMUM_ELEMENTS, ParameterStore
 from .preprocessing import read_preprocessing
 from .runtime import RUNTIME_SOURCE, RuntimeSource, private_layers, runtime_artifact
 from .text import nearest_name
@@ -66,7 +66,7 @@ def read(files: Mapping[str, Path], options: ReadOptions) -> Model:
         raise ReadError("computes nothing: no layer has an output", net.file)
     graph = builder.build([values[name] for name in names])
     _name_values(graph, values)
-    notes += [*found.notes, *store.notes]
+    notes += [*found.notes, *store.notes, *_left_out(net, weights)]
     preprocessing, more = read_preprocessing(found, inputs, files, options)
     graph.meta[RUNTIME_SOURCE] = RuntimeSource(net, found, weights, inputs, names)
     return Model(graph, "caffe", tuple(files.values()), preprocessing, [*dict.fromkeys(notes + more)])
@@ -93,6 +93,16 @@ def _open(files: Mapping[str, Path]) -> tuple[NetDefinition, Weights, list[str]]
         raise ReadError("holds weights alone: give the deploy.prototxt of the net as well", stored)
     note = f"{stored} was read without a prototxt: the net is the one that it was trained as, without training layers"
     return net, format.read_weights(stored), [note]
+
+
+def _left_out(net: NetDefinition, weights: Weights) -> list[str]:
+    """A note on stored layers that the net does not have: those of the training, or a mistake in a name."""
+    names = {layer.name for layer in net.layers}
+    extra = [name for name, blobs in weights.layers.items() if blobs and name not in names]
+    if not extra:
+        return []
+    shown = ", ".join(extra[:3]) + (", ..." if len(extra) > 3 else "")
+    return [f"{len(extra)} of the layers in {weights.file} are not in {net.file} and were left out: {shown}"]
 
 
 # -- inputs --------------------------------------------------------------------------------------------------
@@ -126,6 +136,8 @@ def _input_shapes(
                 f'does not say the shape of the input "{name}": give --input-shape {name}=1,3,224,224',
                 net.file, layer.line, layer.name,
             )  # fmt: skip
+        if min(shape, default=1) < 1 or prod(shape) > MAXIMUM_ELEMENTS:
+            raise ReadError(f'the input "{name}" would have the impossible shape {tuple(shape)}', net.file)
         shapes[name] = shape
     return shapes
 

@@ -64,6 +64,31 @@ def test_a_training_net_becomes_its_inference_part(tmp_path):
     assert any("read as Softmax" in note for note in model.notes)
 
 
+@pytest.mark.parametrize(
+    "loss, expected",
+    [
+        ('type: "SigmoidCrossEntropyLoss" bottom: "fc" bottom: "label" top: "loss"', [("Sigmoid", "loss")]),
+        ('type: "SoftmaxWithLoss" bottom: "fc" bottom: "label"', [("Softmax", "loss")]),
+        ('type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" top: "prob"', [("Softmax", "prob")]),
+        ('type: "EuclideanLoss" bottom: "fc" bottom: "label" top: "loss"', [("Gemm", "fc")]),
+    ],
+)
+def test_a_loss_is_what_it_means_at_inference(tmp_path, loss, expected):
+    text = TRAINING.replace('type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss"', loss)
+    model = read_text(tmp_path, text, TRAINED)
+    assert [(value.producer().op_type, value.name) for value in model.graph.outputs] == expected
+
+
+def test_a_loss_beside_its_own_softmax_is_dropped(tmp_path):
+    model = read_text(tmp_path, TRAINING + layer("Softmax", "fc", "prob", name="prob"), TRAINED)
+    assert outputs(model) == ["prob"]
+
+
+def test_stored_layers_that_the_net_lacks_are_noted(tmp_path):
+    model = read_text(tmp_path, TRAINING, TRAINED | {"aux": WEIGHTS})
+    assert any("1 of the layers in" in note and note.endswith("left out: aux") for note in model.notes)
+
+
 def test_a_training_net_with_data_in_its_training_phase_alone(tmp_path):
     text = TRAINING.replace("include { phase: TEST }\n  transform", "include { phase: TRAIN stage: 'x' }\n  transform")
     assert read_text(tmp_path, text, TRAINED).input_shapes() == {"data": (1, 3, 6, 6)}
@@ -197,6 +222,12 @@ def test_shared_parameters_are_one_initializer_of_the_copy_stored_last(tmp_path)
 def test_wiring_and_parameters_that_caffe_aborts_on(tmp_path, layers, message):
     with pytest.raises(ReadError, match=message):
         read_text(tmp_path, net((1, 3, 6, 6), *layers), {"layer": normal((4, 3, 9, 9), (4,))})
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (-1, 3)])
+def test_an_impossible_input_shape_is_refused(tmp_path, shape):
+    with pytest.raises(ReadError, match="impossible shape"):
+        read_text(tmp_path, net((1, 3), layer("ReLU")), input_shapes={None: shape})
 
 
 @pytest.mark.parametrize("shape", [(2**31 - 1, 2**31 - 1), (1, 3, 2**16, 2**16)])

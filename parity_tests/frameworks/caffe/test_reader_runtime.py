@@ -91,6 +91,20 @@ def test_a_net_of_the_oldest_dialect(caffe, tmp_path):
     assert_as_real(caffe, model)
 
 
+@needs_runtime("caffe")
+def test_the_inference_part_of_a_training_net(caffe, tmp_path):
+    text = """
+    layer { name: "d" type: "Data" top: "data" top: "label" transform_param { crop_size: 6 } }
+    layer { name: "conv" type: "Convolution" bottom: "data" top: "x"
+            convolution_param { num_output: 3 kernel_size: 3 pad: 1 } }
+    layer { name: "relu" type: "ReLU" bottom: "x" top: "x" }
+    layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "label" top: "loss" softmax_param { axis: 2 } }
+    layer { name: "accuracy" type: "Accuracy" bottom: "x" bottom: "label" top: "accuracy" }
+    """
+    real = assert_as_real(caffe, read_text(tmp_path, text, {"conv": WEIGHTS}))
+    assert set(real) == {"x@conv", "x", "loss"}
+
+
 def test_the_mean_image_becomes_a_mean_per_channel(tmp_path):
     prototxt, mean = tmp_path / "deploy.prototxt", tmp_path / "mean.binaryproto"
     prototxt.write_text(TEXT)
