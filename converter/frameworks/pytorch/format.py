@@ -30,8 +30,8 @@ DTYPES = {
     "bool": "BOOL",
 }
 
-#: Bytes that are copied at once where a tensor must be converted or laid out anew.
-CHUNK = 1 << 22
+#: Bytes that are written at once: small enough to stay in the processor's cache between map and file.
+CHUNK = 1 << 20
 
 
 class Tensor(NamedTuple):
@@ -65,6 +65,8 @@ def _header(tensors: list[Tensor]) -> bytes:
         end = offset + prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
         if tensor.name in entries:
             raise WriteError(f'two tensors are called "{tensor.name}"')
+        if tensor.dtype not in DTYPES:
+            raise WriteError(f'tensor "{tensor.name}" is {tensor.dtype}, which is not written')
         entries[tensor.name] = {
             "dtype": DTYPES[tensor.dtype],
             "shape": list(tensor.shape),
@@ -82,7 +84,9 @@ def _write_array(file, tensor: Tensor) -> None:  # noqa: ANN001 - a binary file 
         raise WriteError(f'tensor "{tensor.name}" has shape {array.shape}, {tensor.shape} was announced')
     dtype = np.dtype(tensor.dtype).newbyteorder("<")
     if array.dtype == dtype and array.flags.c_contiguous:
-        file.write(array.reshape(-1).view(np.uint8))
+        raw = array.reshape(-1).view(np.uint8)
+        for first in range(0, len(raw), CHUNK):
+            file.write(raw[first : first + CHUNK])
         return
     # Rows of the outermost axis, as many as fit into a chunk.
     rows = array.reshape(1) if array.ndim == 0 else array

@@ -22,7 +22,7 @@ from converter import environments
 from converter.errors import UnsupportedLayers
 from converter.frameworks.options import WriteOptions
 from converter.frameworks.pytorch import writer
-from converter.frameworks.pytorch.emit.names import LONGEST, Names
+from converter.frameworks.pytorch.emit.names import LONGEST, MODULE_ATTRIBUTES, Names
 from converter.graph import passes
 from converter.graph.builder import GraphBuilder
 from converter.graph.model import Model, Origin, Preprocessing
@@ -129,10 +129,11 @@ def test_hostile_names_stay_data(tmp_path):
 
 @given(st.lists(st.text(max_size=60), max_size=30))
 def test_every_name_becomes_an_identifier_of_its_own(names):
-    taken = Names()
+    taken = Names(MODULE_ATTRIBUTES)
     given_out = [taken.take(name) for name in names]
     assert len(set(given_out)) == len(names)
     assert all(name.isidentifier() and name.isascii() and not name.startswith("_") for name in given_out)
+    assert not MODULE_ATTRIBUTES & set(given_out)
 
 
 def test_all_layers_that_cannot_be_written_are_named(tmp_path):
@@ -289,8 +290,6 @@ print(json.dumps({"losses": losses, "moved": moved, "of": len(before), "same": s
 @needs_runtime("pytorch")
 @pytest.mark.parametrize("net", ["smile", "resnet"])
 def test_it_trains_and_exports(tmp_path, net):
-    from converter.frameworks.pytorch.emit.names import MODULE_ATTRIBUTES
-
     model = getattr(writer_nets, net)()
     artifact = convert(model, tmp_path)
     (tmp_path / "further.py").write_text(FURTHER)

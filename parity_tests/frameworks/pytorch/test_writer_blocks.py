@@ -6,10 +6,20 @@ import ast
 
 import pytest
 from frameworks.pytorch import writer_nets
-from frameworks.pytorch.writer_cases import convert
+from frameworks.pytorch.writer_cases import assert_close, convert, run, weight
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from runtimes import needs_runtime
 from safetensors.numpy import load_file
 
+from converter import environments
 from converter.frameworks.pytorch.emit.naming import common_run, shorten, stem
+
+
+@pytest.fixture(scope="module")
+def pytorch():
+    with environments.open_runtime("pytorch") as runtime:
+        yield runtime
 
 
 def constructed(path, name):
@@ -94,3 +104,54 @@ def test_what_is_left_of_a_name():
     run = common_run(["res2a_branch2a", "bn2a_branch2a", "res2a_relu"])
     assert shorten("bn2a_branch2a", run, "layer") == "bn_branch2a"
     assert shorten("inception_3a/1x1", common_run(["inception_3a/1x1", "inception_3a/pool"]), "conv") == "conv_1x1"
+
+
+PARTS = ["conv", "conv3", "depthwise", "relu", "norm", "scaled norm", "half", "square", "side", "join"]
+
+
+@st.composite
+def repetitive_nets(draw):
+    """One random part several times, with other numbers of channels, some layers between, and perhaps a long skip."""
+    net = writer_nets.Net("net", (2, 3, 6, 6))
+    inner = st.tuples(st.sampled_from(PARTS), st.integers(0, 2))
+    program = [*draw(st.lists(inner, min_size=4, max_size=9)), ("join", 0)]
+    style = draw(st.sampled_from(["block{0}/{1}", "{1}_{0}", "res{0}a_{1}", "{1}"]))
+    x, skip = net.data, None
+    for number in range(draw(st.integers(2, 5))):
+        channels = draw(st.sampled_from([2, 4]))
+        x = net.conv(f"entry{number}", x, channels)
+        if draw(st.booleans()):
+            skip = x
+        recent = [x]
+        for index, (part, back) in enumerate(program):
+            name, x = style.format(number, f"{part[:4]}{'abcdefghij'[index]}"), recent[-1 - min(back, len(recent) - 1)]
+            if part.startswith("conv"):
+                x = net.conv(name, x, channels, 3 if part == "conv3" else 1)
+            elif part == "depthwise":
+                x = net.conv(name, x, channels, 3, group=channels)
+            elif part == "relu":
+                x = net.relu(name, x)
+            elif part.endswith("norm"):
+                x = net.norm(name, f"{name}_scale" if part.startswith("scaled") else None, x)
+            elif part == "half":
+                x = net.op(name, "Power", [x, net.builder.constant(0.5, "float32")], "Mul")
+            elif part == "square":
+                with net.layer(name, "Power"):
+                    x = net.builder.op("Tanh", [net.builder.op("Mul", [x, x])], name)
+            elif part == "join":
+                x = net.add(name, x, recent[0])
+            else:
+                net.relu(name, x)
+            recent.append(x)
+    if skip is not None and skip.shape == x.shape:
+        x = net.add("skip", x, skip)
+    return net.build(x)
+
+
+@needs_runtime("pytorch")
+@settings(max_examples=50, deadline=None)
+@given(repetitive_nets())
+def test_any_repetition(pytorch, tmp_path_factory, model):
+    artifact = convert(model, tmp_path_factory.mktemp("net"))
+    inputs = {"data": weight(2, 3, 6, 6)}
+    assert_close(model, inputs, run(pytorch, artifact, inputs, list(artifact.taps)))

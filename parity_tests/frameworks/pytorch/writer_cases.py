@@ -139,6 +139,8 @@ CASES = [
     ("add", "Add", [X, Input(4, 1, 1)], {}),
     ("div-integers", "Div", [Input(4, dtype="int64", values=[7, -7, 9, 1]), integers(2)], {}),
     ("sum", "Sum", [X, Input(2, 4, 7, 6), Input(6)], {}),
+    ("sum-of-many", "Sum", [Input(2, 3) for _ in range(12)], {}),
+    ("min-of-many", "Min", [Input(2, 3) for _ in range(12)], {}),
     ("max", "Max", [X, Input(2, 4, 7, 6), Input(6)], {}),
     ("min-number", "Min", [X, np.float32(0.25)], {}),
     ("pow", "Pow", [POSITIVE, np.float32(-0.75)], {}),

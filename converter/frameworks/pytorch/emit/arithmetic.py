@@ -6,6 +6,8 @@ from converter.frameworks.pytorch.emit.code import CannotEmit, Code, Node, emits
 from converter.graph.ops.arithmetic import CAST_TYPES
 
 _OPERATORS = {"Add": "+", "Sub": "-", "Mul": "*", "Greater": ">", "Less": "<", "Equal": "==", "And": "&", "Or": "|"}
+#: Operands that are written side by side; more than that are put into a tuple.
+MOST_OPERATORS = 8
 _FUNCTIONS = {
     "Abs": "abs",
     "Exp": "exp",
@@ -35,19 +37,24 @@ def div(node: Node) -> Code:
 
 @emits("Sum")
 def sum_of(node: Node) -> Code:
-    return Code(" + ".join(f"{{{index}}}" for index in range(len(node.inputs))), numbers=True)
+    slots = [f"{{{index}}}" for index in range(len(node.inputs))]
+    return Code(f"sum(({', '.join(slots)}))" if len(slots) > MOST_OPERATORS else " + ".join(slots), numbers=True)
 
 
 @emits("Max", "Min")
 def extreme(node: Node) -> Code:
     """A bound that is a number is a clamp."""
     name = "maximum" if node.op == "Max" else "minimum"
-    if len(node.inputs) == 2 and node.is_number(1) and not node.is_constant(0):
+    count = len(node.inputs)
+    if count == 2 and node.is_number(1) and not node.is_constant(0):
         return Code(f"{{0}}.clamp({'min' if node.op == 'Max' else 'max'}={node.number(1, 'a bound')!r})")
-    if any(node.is_number(index) for index in range(len(node.inputs))):
-        raise CannotEmit("an extreme of numbers and several tensors")
+    if count > MOST_OPERATORS:
+        if len({node.shape(index) for index in range(count)}) > 1:
+            raise CannotEmit(f"more than {MOST_OPERATORS} tensors of several shapes")
+        slots = ", ".join(f"{{{index}}}" for index in range(count))
+        return Code(f"torch.stack(({slots})).a{node.op.lower()}(dim=0)")
     expression = "{0}"
-    for index in range(1, len(node.inputs)):
+    for index in range(1, count):
         expression = f"torch.{name}({expression}, {{{index}}})"
     return Code(expression)
 

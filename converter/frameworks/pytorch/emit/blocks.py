@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from converter.frameworks.pytorch.emit.classes import RenderedClass, render_class
 from converter.frameworks.pytorch.emit.code import Module, call, constant_of, is_initializer, plain_number
-from converter.frameworks.pytorch.emit.names import Names, identifier
+from converter.frameworks.pytorch.emit.names import LOCALS, Names, identifier
 from converter.frameworks.pytorch.emit.naming import block_name, contains, inner_names, layer_run, shorten, stem
 from converter.frameworks.pytorch.emit.step import Name, Step
 
@@ -235,17 +235,17 @@ def _chains(wiring: Wiring, prints: Sequence[Any], taken: set[int]) -> list[list
 
 def _rhythm(start: int, period: int, wiring: Wiring, prints: Sequence[Any], chained: Sequence[bool]) -> list[Region]:
     """Regions of a run that begins at ``start``, each with a name of its own; none where there are too few."""
-    end = start
-    while end + period < len(chained) and chained[end] and chained[end + period]:
-        if prints[end] != prints[end + period]:
+    regions: list[Region] = []
+    stems = {""}
+    while (end := start + period * (len(regions) + 1)) <= len(chained):
+        region = (end - period, end)
+        same = all(chained[i] and prints[i] == prints[i - end + start + period] for i in range(*region))
+        name = _stem(wiring.steps[slice(*region)]) if same else ""
+        if name in stems:
             break
-        end += 1
-    repeats = (end - start) // period + 1
-    if repeats < CHAIN_REPEATS:
-        return []
-    regions = [(start + n * period, start + (n + 1) * period) for n in range(repeats)]
-    stems = {_stem(wiring.steps[slice(*region)]) for region in regions}
-    return regions if "" not in stems and len(stems) == repeats else []
+        stems.add(name)
+        regions.append(region)
+    return regions if len(regions) >= CHAIN_REPEATS else []
 
 
 def _stem(steps: Sequence[Step]) -> str:
@@ -321,7 +321,7 @@ def _arguments(instances: Sequence[Sequence[Step]], layers: Sequence[str]) -> li
             if len(set(values)) > 1:
                 # The padding that keeps the size grows with the dilation: one argument for both.
                 keywords.setdefault((name == "stride", values), []).append((index, name))
-    arguments, names = [], Names()
+    arguments, names = [], Names(LOCALS)
     last = _last_producer(instances, found)
     others = [values for values, places in found.items() if _makes(places) and values != last]
     for values, places in found.items():

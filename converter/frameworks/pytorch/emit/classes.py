@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from converter.frameworks.pytorch.emit.code import Module, Weight
 from converter.frameworks.pytorch.emit.forward import Forward
-from converter.frameworks.pytorch.emit.names import Names, keeps
+from converter.frameworks.pytorch.emit.names import MODULE_ATTRIBUTES, Names, keeps
 from converter.frameworks.pytorch.emit.step import Step
 
 #: Fewer statements than this per paragraph on average, and forward is left in one piece.
@@ -89,7 +89,7 @@ def _name_attributes(steps: Sequence[Step], layers: Sequence[str]) -> tuple[list
 
     Also returns those that could not be called so, with the layer's name.
     """
-    names = Names()
+    names = Names(MODULE_ATTRIBUTES)
     attributes, changed, with_module, shared = [], {}, set(), {}
     for step, layer in zip(steps, layers, strict=True):
         own = {}

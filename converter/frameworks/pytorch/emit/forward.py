@@ -45,6 +45,7 @@ class Forward:
         self._local_name = local_name
         self.steps, self.attributes = steps, attributes
         self.inputs, self.outputs = inputs, outputs
+        self._returned = {id(value) for value in outputs}
         self._names = Names(LOCALS | {"x"})
         single = len(inputs) == 1
         self.input_names = (
@@ -86,7 +87,7 @@ class Forward:
                 step.code.results == 1
                 and output.metadata_props.get("converter.private")
                 and mentions[id(output)] == 1
-                and output not in self.outputs
+                and id(output) not in self._returned
                 and len(_VALUE.sub("x", text)) < LONGEST_EXPRESSION
             )
             if joinable:
@@ -116,23 +117,22 @@ class Forward:
         # An input called x keeps that name until it is read for the last time.
         entry = next((value for value, name in named.items() if name == "x"), None)
         occupied = max(readers.get(entry, {-1})) if entry is not None else -1
-        chain: list[ir.Value] = []
+        chain: dict[int, ir.Value] = {}
         for ordinal, statement in enumerate(self.statements):
             outputs = self.steps[statement.step].outputs
             passed_on = next((value for value in outputs if readers.get(id(value)) == {ordinal + 1}), None)
-            if passed_on in self.outputs and len(self.outputs) > 1:
+            if id(passed_on) in self._returned and len(self.outputs) > 1:
                 passed_on = None
             if passed_on is not None and ordinal >= occupied:
                 named[id(passed_on)] = "x"
             elif passed_on is not None and ordinal + 1 < len(self.statements) and not self._joins(ordinal + 1):
-                chain.append(passed_on)
+                chain[id(passed_on)] = passed_on
             for value in outputs:
-                if id(value) in named or value in chain:
-                    continue
-                named[id(value)] = self._own_name(value, readers.get(id(value), set()), occupied)
-            if chain and chain[-1] not in outputs:
-                named |= {id(value): named[id(outputs[0])] for value in chain}
-                chain = []
+                if id(value) not in named and id(value) not in chain:
+                    named[id(value)] = self._own_name(value, readers.get(id(value), set()), occupied)
+            if chain and id(passed_on) not in chain:
+                named |= dict.fromkeys(chain, named[id(outputs[0])])
+                chain = {}
         return named
 
     def _joins(self, ordinal: int) -> bool:

@@ -23,15 +23,17 @@ MODULE_ATTRIBUTES = frozenset(
     set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad
     """.split()  # noqa: SIM905
 )
-#: What the written forward itself refers to.
-LOCALS = frozenset(["self", "torch", "nn", "F", "float"])
+#: What the written code itself refers to, and a local name must not hide.
+LOCALS = frozenset(["self", "torch", "nn", "F", "float", "sum"])
 
 
 class Names:
-    """Hands out identifiers that are unique within one namespace (the attributes of a class, or its local names)."""
+    """Hands out identifiers that are unique within one namespace and none of ``reserved``."""
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._reserved = frozenset(reserved)
         self._taken = set(reserved)
+        self._numbers: dict[str, int] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._taken
@@ -39,11 +41,12 @@ class Names:
     def take(self, name: str, prefix: str = "layer_") -> str:
         """An identifier for ``name``, as close to it as Python and the names already taken allow."""
         plain = identifier(name, prefix)
-        candidate, number = plain, 2
-        if keyword.iskeyword(plain) or plain in MODULE_ATTRIBUTES | LOCALS:
-            candidate = plain = f"{plain}_"
+        if keyword.iskeyword(plain) or plain in self._reserved:
+            plain = f"{plain}_"
+        candidate = plain
         while candidate in self._taken:
-            candidate, number = f"{plain}_{number}", number + 1
+            self._numbers[plain] = self._numbers.get(plain, 1) + 1
+            candidate = f"{plain}_{self._numbers[plain]}"
         self._taken.add(candidate)
         return candidate
 
@@ -70,7 +73,7 @@ def class_name(name: str, default: str = "Net") -> str:
     camel = camel[:LONGEST]
     if not camel or camel[0].isdigit():
         camel = default + camel
-    return f"{camel}Net" if keyword.iskeyword(camel) else camel
+    return f"{camel}Net" if keyword.iskeyword(camel) or camel in LOCALS else camel
 
 
 def quoted(name: str, longest: int = 60) -> str:
