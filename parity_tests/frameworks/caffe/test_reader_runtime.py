@@ -39,9 +39,10 @@ def test_parameters_shared_by_number_of_values_alone(caffe, tmp_path):
 
 
 @needs_runtime("caffe")
+@pytest.mark.parametrize("kernel", [4, 5, 6])
 @pytest.mark.parametrize("filler", ['type: "constant" value: 0.25', 'type: "bilinear"'])
-def test_a_missing_layer_and_a_second_one_of_a_name_keep_their_filler(caffe, tmp_path, filler):
-    filled = f"convolution_param {{ num_output: 3 kernel_size: 4 group: 3 weight_filler {{ {filler} }} }}"
+def test_a_missing_layer_and_a_second_one_of_a_name_keep_their_filler(caffe, tmp_path, filler, kernel):
+    filled = f"convolution_param {{ num_output: 3 kernel_size: {kernel} group: 3 weight_filler {{ {filler} }} }}"
     text = net(
         (1, 3, 9, 9),
         layer("Convolution", "data", "x", CONVOLUTION, "conv"),
