@@ -137,7 +137,8 @@ def test_pooling_that_is_refused_with_a_reason(tmp_path, parameters, reason):
 @pytest.mark.parametrize(
     "parameters",
     ["kernel_size: 2 pad: 2", "kernel_h: 2", "kernel_size: 2 kernel_h: 2 kernel_w: 2",
-     "global_pooling: true kernel_size: 2", "kernel_size: 2 stride_h: 1", "kernel_size: 0", "stride: 2", "kernel_size: 9"],
+     "global_pooling: true kernel_size: 2", "kernel_size: 2 stride_h: 1", "kernel_size: 0", "stride: 2",
+     "kernel_size: 9"],
 )  # fmt: skip
 def test_pooling_that_caffe_aborts_on(tmp_path, parameters):
     text = net((1, 1, 6, 6), layer("Pooling", parameters=f"pooling_param {{ {parameters} }}"))
