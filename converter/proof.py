@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -56,10 +56,10 @@ def prove(
     with ExitStack() as stack:
         try:
             progress(f"starting {target.framework}")
-            target_side = _live(stack, target)
+            target_side = _live(stack, target, target.files)
             try:
                 progress(f"starting {source.framework}")
-                source_side = _live(stack, source)
+                source_side = _live(stack, source, {path.name: path for path in model.files})
                 questions = [
                     Recorded(source_side, inputs_for(model, images, preprocessing, limit or affordable(model)))
                 ]
@@ -107,8 +107,8 @@ def multiply_adds(model: Model) -> int:
     return total // max(1, batch)
 
 
-def _live(stack: ExitStack, artifact: Artifact) -> Side:
-    """The side that a real runtime is; its process ends with ``stack``."""
+def _live(stack: ExitStack, artifact: Artifact, files: Mapping[str, Path]) -> Side:
+    """The side that a real runtime is; its process ends with ``stack``. ``files`` are what its user knows it by."""
     runtime = stack.enter_context(environments.open_runtime(artifact.framework))
     session = stack.enter_context(runtime.open(artifact))
     names = artifact.taps | artifact.outputs
@@ -120,4 +120,4 @@ def _live(stack: ExitStack, artifact: Artifact) -> Side:
 
     versions = runtime.versions()
     label = " ".join([artifact.framework, versions.get(artifact.framework, "")]).strip()
-    return Side(artifact.framework, label, run, frozenset(names), versions, dict(artifact.files))
+    return Side(artifact.framework, label, run, frozenset(names), versions, dict(files))

@@ -39,17 +39,26 @@ def new_directory(destination: Path, force: bool = False) -> Iterator[Path]:
     """
     destination = Path(os.path.abspath(destination))
     check_destination(destination, force)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(destination)
     temporary = destination.parent / f".{destination.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    try:
+    with _writing(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(destination)
         temporary.mkdir()
+    try:
         yield temporary
-        _replace(temporary, destination)
-    except OSError as error:
-        raise WriteError(f"{destination} cannot be written: {error.strerror or error}") from error
+        with _writing(destination):
+            _replace(temporary, destination)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _writing(destination: Path) -> Iterator[None]:
+    """What the disk refuses, as a WriteError."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{destination} cannot be written: {error.strerror or error}") from error
 
 
 def _replace(temporary: Path, destination: Path) -> None:
