@@ -91,7 +91,7 @@ def judge(
             name,
             layout.origin(name),
             layout.producer[name].op_type,
-            tuple(int(size) for size in shapes[name]),
+            layout.shape(name),
             *(_figure(record, name, layout, multiples) for record in records),
             difference=difference.get(name),
             amplification=amplification[name].amplification if name in amplification else None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from converter.graph.model import Model, Origin
+from converter.graph.model import Model, Origin, shape_of
 
 #: Operators whose result jumps: an input that moves within its noise can change it altogether.
 DECISIONS = frozenset(
@@ -99,6 +99,12 @@ class Layout:
                 decisive.add(node.inputs[0].name)
         rank = {name: position for position, name in enumerate(order)}
         return cls(order, producer, jumps, dynamic, decisive - jumps, outputs, rank)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The declared shape of the value ``name``; whatever batch was judged."""
+        node = self.producer.get(name)
+        found = [value for value in node.outputs if value.name == name] if node else []
+        return shape_of(found[0]) if found else ()
 
     def origin(self, name: str) -> Origin:
         """Where the layer that makes the value ``name`` came from."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converter.graph.model import Model
+from converter.graph.model import Model, Origin
 from converter.parity.side import Side
 from converter.parity.verdict import LayerFigure, SideFigure, Verdict
 
@@ -75,6 +76,8 @@ def _picture(verdict: Verdict) -> str:
             axes.annotate("bound", (1, bound), xycoords=("axes fraction", "data"), xytext=(4, 0),
                           textcoords="offset points", va="center", color="#cc0033", annotation_clip=False)  # fmt: skip
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(lambda y, _: "exact" if y <= FLOOR else f"{y:g}")
+            axes.minorticks_off()
             axes.set_ylabel(f"{title}\n(x the noise of float32)", color="#777777")
             axes.grid(True, axis="y", color="#888888", alpha=0.25, lw=0.6)
             axes.tick_params(colors="#777777")
@@ -160,8 +163,7 @@ def _excerpts(verdict: Verdict, model: Model, sides: tuple[Side, Side]) -> list[
         excerpts += _excerpt(Path(origin.file), origin.line)
     source = sides[1].files.get("source")
     if source is not None:
-        line = _line_with(source, origin.layer)
-        excerpts += _excerpt(source, line or 1)
+        excerpts += _excerpt(source, _line_of(source, _layers_before(model, shown.name)))
     return excerpts
 
 
@@ -177,12 +179,24 @@ def _excerpt(path: Path, line: int) -> list[_Excerpt]:
     return [_Excerpt(path.name, chosen)]
 
 
-def _line_with(path: Path, layer: str) -> int | None:
-    """The first line of ``forward`` (or of anything) that names the layer."""
-    text = _text(path) or ""
-    wanted = "".join(char if char.isalnum() else "_" for char in layer)
-    found = [number for number, line in enumerate(text.splitlines(), 1) if f"self.{wanted}" in line]
-    return found[-1] if found else None
+def _layers_before(model: Model, name: str) -> Iterator[str]:
+    """The layer that makes a tensor, then those before it: the target may have merged it into one of them."""
+    producer = {value.name: node for node in model.graph for value in node.outputs}
+    while name in producer:
+        node = producer[name]
+        yield Origin.of(node).layer
+        name = next((value.name for value in node.inputs if value is not None and value.const_value is None), "")
+
+
+def _line_of(path: Path, layers: Iterable[str]) -> int:
+    """The last line (that of ``forward``) that names the first of ``layers`` that is named at all."""
+    lines = (_text(path) or "").splitlines()
+    for layer in layers:
+        wanted = "self." + "".join(char if char.isalnum() else "_" for char in layer) + "("
+        found = [number for number, line in enumerate(lines, 1) if wanted in line]
+        if found:
+            return found[-1]
+    return 1
 
 
 def _text(path: Path) -> str | None:
