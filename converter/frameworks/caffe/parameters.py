@@ -180,8 +180,8 @@ class ParameterStore:
 def bilinear_kernel(shape: Shape) -> np.ndarray:
     """The "bilinear" filler: float32 (.., .., k, k), the same separable triangle in every channel.
 
-    With f = ceil(k/2) and c = (2f - 1 - f mod 2) / 2f the value at (y, x) is (1 - |x/f - c|) (1 - |y/f - c|). Positions and c
-    are rounded to float32 as in Caffe, where a value at the rim is therefore tiny rather than 0.
+    With f = ceil(k/2) and c = (2f - 1 - f mod 2) / 2f the value at (y, x) is (1 - |x/f - c|) (1 - |y/f - c|). Positions
+    and c are rounded to float32 as in Caffe, where a value at the rim is therefore tiny rather than 0.
     """
     factor = np.float32((shape[3] + 1) // 2)
     centre = np.float32((2 * factor - 1 - factor % 2) / (2.0 * factor))

@@ -15,7 +15,7 @@ from converter.errors import WorkerFailed
 from converter.graph.model import Artifact, Model, shape_of
 
 from . import format
-from .format import LayerDefinition, Message, NetDefinition, UnknownField, Weights
+from .format import LayerDefinition, Message, NetDefinition, Weights
 from .inference import InferenceNet
 from .schema import message_type
 
@@ -164,10 +164,9 @@ def _interp(layer: LayerDefinition, shapes: Shapes) -> list[LayerDefinition] | N
     # BilinearInterpolate divides by (size - 1) and reads a second neighbour, so it needs two points each way.
     if message.get("pad_beg") or message.get("pad_end") or min(*size, height, width) < 2:
         return None
-    made = _layer(layer.name, "BilinearInterpolate", layer.bottoms, layer.tops[0])
-    target = Message("Opaque", unknown=[UnknownField("dst_h", height, None), UnknownField("dst_w", width, None)])
-    made.parameters.unknown.append(UnknownField("bilinear_interpolate_param", target, None))
-    return [made]
+    target = {"dst_h": height, "dst_w": width}
+    name, top = layer.name, layer.tops[0]
+    return [_layer(name, "BilinearInterpolate", layer.bottoms, top, bilinear_interpolate_param=target)]
 
 
 _STAND_INS = {

@@ -92,8 +92,8 @@ _LAYER_TYPES = """
     Im2col ImageData InfogainLoss InnerProduct Input Log LRN LSTM LSTMUnit MemoryData MultinomialLogisticLoss MVN
     Parameter Pooling Power PReLU Python Reduction ReLU Reshape RNN Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice
     Softmax SoftmaxWithLoss Split SPP Swish TanH Threshold Tile WindowData
-    Axpy ConvolutionDepthwise DepthwiseConvolution DetectionOutput HardSigmoid Interp Normalize Permute PriorBox ReLU6
-    ShuffleChannel Upsample
+    Axpy BilinearInterpolate ConvolutionDepthwise DepthwiseConvolution DetectionOutput HardSigmoid HardSwish Interp
+    Normalize Pad Permute PixelShuffle PriorBox ReLU6 ShuffleChannel Unsqueeze Upsample
 """
 KNOWN_LAYER_TYPES = frozenset(_LAYER_TYPES.split())
 
@@ -151,7 +151,11 @@ _PARAMETERS = """
     206 norm_param NormalizeParameter
     500 upsample_param UpsampleParameter
     501 hardsigmoid_param HardSigmoidParameter
+    502 unsqueeze_param UnsqueezeParameter
     503 relu6_param ReLU6Parameter
+    504 pad_param PadParameter
+    505 bilinear_interpolate_param BilinearInterpolateParameter
+    507 pixelshuffle_param PixelShuffleParameter
     - interp_param InterpParameter
     - shuffle_channel_param ShuffleChannelParameter
     - swish_param SwishParameter
@@ -502,6 +506,22 @@ _MESSAGES: dict[str, str] = {
     "NonMaximumSuppressionParameter": "1 nms_threshold float = 0.3 \n 2 top_k int32 \n 3 eta float = 1",
     "ReLU6Parameter": "1 negative_slope float = 0 \n 2 threshold float = 6",
     "HardSigmoidParameter": "1 alpha float = 0.2 \n 2 beta float = 0.5",
+    "UnsqueezeParameter": "1 dim int32",
+    "PixelShuffleParameter": "1 upscale_factor int32",
+    "PadParameter": """
+        1 pad_type PadType = CONSTANT
+        2 pad_u int32 = 0
+        3 pad_d int32 = 0
+        4 pad_l int32 = 0
+        5 pad_r int32 = 0
+        6 pad_value float = 0
+    """,
+    "BilinearInterpolateParameter": """
+        1 dst_h int32
+        2 dst_w int32
+        3 scale_factor float = 1
+        4 align_corners bool = true
+    """,
     # scale and dims_num: the reference build; the others: SegNet's layer of the same name, which takes a mask.
     "UpsampleParameter": """
         1 scale int32 = 1

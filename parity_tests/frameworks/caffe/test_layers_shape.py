@@ -46,6 +46,15 @@ SHAPE = (2, 6, 4, 5)
         ("ShuffleChannel", "a", "shuffle_channel_param { group: 2 }"),
         ("Upsample", "a", "upsample_param { scale: 2 }"),
         ("Upsample", "a", "upsample_param { scale: 3 }"),
+        ("PixelShuffle", "a", "pixelshuffle_param { upscale_factor: 1 }"),
+        ("Unsqueeze", "a", "unsqueeze_param { dim: 1 }"),
+        ("Unsqueeze", "a", "unsqueeze_param { dim: -1 }"),
+        ("Pad", "a", "pad_param { pad_u: 1 pad_d: 2 pad_l: 3 pad_value: 0.5 }"),
+        ("Pad", "a", "pad_param { pad_type: REPLICATE pad_u: 1 pad_d: 2 pad_l: 3 pad_r: 1 }"),
+        ("Pad", "a", "pad_param { pad_type: REFLECT pad_u: 3 pad_d: 2 pad_l: 3 pad_r: 1 }"),
+        ("BilinearInterpolate", "a", "bilinear_interpolate_param { dst_h: 9 dst_w: 3 }"),
+        ("BilinearInterpolate", "a", "bilinear_interpolate_param { dst_h: 9 align_corners: false }"),
+        ("BilinearInterpolate", "a", "bilinear_interpolate_param { scale_factor: 2.5 align_corners: false }"),
         ("Interp", "a", "interp_param { height: 9 width: 7 }"),
         ("Interp", "a", "interp_param { height: 3 width: 2 }"),
         ("Interp", "a", "interp_param { zoom_factor: 3 }"),
@@ -56,6 +65,13 @@ SHAPE = (2, 6, 4, 5)
 )
 def test_layers_of_one_bottom(caffe, tmp_path, kind, tops, parameters):
     assert_as_real(caffe, read_text(tmp_path, net(SHAPE, layer(kind, tops=tops, parameters=parameters))))
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_pixel_shuffle(caffe, tmp_path, factor):
+    parameters = f"pixelshuffle_param {{ upscale_factor: {factor} }}"
+    text = net((2, 2 * factor * factor, 3, 4), layer("PixelShuffle", parameters=parameters))
+    assert_as_real(caffe, read_text(tmp_path, text))
 
 
 def test_interp_cuts_by_a_negative_pad(tmp_path):
@@ -131,6 +147,12 @@ def test_reshape(caffe, tmp_path, data, axis, number, infer):
         ("Tile", "tile_param { tiles: 0 }"),
         ("Permute", "permute_param { order: 1 order: 1 }"),
         ("Permute", "permute_param { order: 9 }"),
+        ("PixelShuffle", "pixelshuffle_param { upscale_factor: 2 }"),
+        ("Unsqueeze", "unsqueeze_param { dim: 6 }"),
+        ("Unsqueeze", ""),
+        ("Pad", "pad_param { pad_u: -1 }"),
+        ("Pad", "pad_param { pad_type: REFLECT pad_u: 4 }"),
+        ("BilinearInterpolate", "bilinear_interpolate_param { dst_h: 3 scale_factor: 2 }"),
         ("Softmax", "softmax_param { axis: 4 }"),
         ("Tile", "tile_param { tiles: 2000000000 }"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from .context import LayerContext, require
@@ -52,6 +53,50 @@ def interp(context: LayerContext) -> ir.Value:
     shape = context.shape(x)
     attributes = dict(mode="linear", coordinate_transformation_mode="align_corners")
     return context.op("Resize", x, None, None, context.constant([*shape[:2], *target]), **attributes)
+
+
+@layer("BilinearInterpolate")
+def bilinear_interpolate(context: LayerContext) -> ir.Value:
+    """Bilinear to a size or by a factor, with corners aligned or half a pixel off and clamped at the edges."""
+    x = context.expect(rank=4)
+    message, shape = context.param("bilinear_interpolate_param"), context.shape(x)
+    sized = message.has("dst_h") or message.has("dst_w")
+    if sized == message.has("scale_factor"):
+        raise context.error("wants either dst_h and dst_w or scale_factor")
+    if sized:
+        target = message.get("dst_h") or shape[2], message.get("dst_w") or shape[3]
+    else:
+        target = tuple(int(np.float32(side) * np.float32(message.get("scale_factor"))) for side in shape[2:])
+    require(min(*target, *shape[2:]) > 1, f"from {shape[2:]} to {target}: Caffe reads beyond a side of 1")
+    mode = "align_corners" if message.get("align_corners") else "half_pixel"
+    sizes = context.constant([*shape[:2], *target])
+    return context.op("Resize", x, None, None, sizes, mode="linear", coordinate_transformation_mode=mode)
+
+
+@layer("PixelShuffle")
+def pixel_shuffle(context: LayerContext) -> ir.Value:
+    """Channels (C, dy, dx) spread over the plane."""
+    x = context.expect(rank=4)
+    factor = context.param("pixelshuffle_param").get("upscale_factor") or 0
+    if factor < 1 or context.shape(x)[1] % (factor * factor):
+        raise context.error(f"upscale_factor {factor} does not fit {context.shape(x)[1]} channels")
+    return context.op("DepthToSpace", x, blocksize=factor, mode="CRD")
+
+
+@layer("Pad")
+def pad(context: LayerContext) -> ir.Value:
+    """Rows and columns added by a constant, by repeating the edge, or mirrored without the edge."""
+    x, message = context.expect(rank=4), context.param("pad_param")
+    up, down, left, right = (message.get(f"pad_{side}") for side in "udlr")
+    if min(up, down, left, right) < 0:
+        raise context.error("pads must not be negative")
+    mode = {"CONSTANT": "constant", "REPLICATE": "edge", "REFLECT": "reflect"}[message.get("pad_type")]
+    sides = context.shape(x)[2:]
+    if mode == "reflect" and (max(up, down) >= sides[0] or max(left, right) >= sides[1]):
+        raise context.error(f"its pads mirror more than a plane of {sides} holds")
+    pads = context.constant([0, 0, up, left, 0, 0, down, right])
+    value = [context.scalar(message.get("pad_value"))] if mode == "constant" else []
+    return context.op("Pad", x, pads, *value, mode=mode)
 
 
 def _interp_size(context: LayerContext, height: int, width: int) -> tuple[int, int]:

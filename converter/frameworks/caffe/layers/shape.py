@@ -157,6 +157,15 @@ def permute(context: LayerContext) -> ir.Value:
     return context.op("Transpose", x, perm=order)
 
 
+@layer("Unsqueeze")
+def unsqueeze(context: LayerContext) -> ir.Value:
+    """One more axis of size 1 at ``dim``; -1 is behind the last."""
+    x, dim = context.expect(), context.param("unsqueeze_param").get("dim")
+    if dim is None:
+        raise context.error("dim must be given")
+    return context.op("Unsqueeze", x, context.constant([context.axis(dim, len(context.shape(x)) + 1)]))
+
+
 @layer("ShuffleChannel")
 def shuffle_channel(context: LayerContext) -> ir.Value:
     """Channels (group, C/group) read as (C/group, group) (ShuffleNet)."""
