@@ -80,8 +80,8 @@ def _take_in(graph: ir.Graph, node: ir.Node, index: int, reader: ir.Node, consta
     absorb(node, reader)
     take_over(node.outputs[0], reader.outputs[0])
     lazy = ir.LazyTensor(flat, dtype=tensor.dtype, shape=ir.Shape(channels), name=name)
-    placeholder = ir.Value(name=None)
-    node.replace_input_with(index, placeholder)
+    # The old constant goes first, so that the new one can have its name.
+    node.replace_input_with(index, ir.Value(name=None))
     drop_if_unused(graph, replaced)
     drop_if_unused(graph, constant)
     node.replace_input_with(index, new_initializer(graph, name, lazy))

@@ -15,10 +15,12 @@ from typing import Any
 import onnx_ir as ir
 
 from converter.frameworks.pytorch.emit.classes import RenderedClass, render_class
-from converter.frameworks.pytorch.emit.code import Module, call, constant_of, is_initializer, plain_number
+from converter.frameworks.pytorch.emit.code import Module, call, plain_number
 from converter.frameworks.pytorch.emit.names import LOCALS, Names, identifier
 from converter.frameworks.pytorch.emit.naming import block_name, contains, inner_names, layer_run, shorten, stem
 from converter.frameworks.pytorch.emit.step import Name, Step
+from converter.graph.model import constant_of
+from converter.graph.passes.common import is_initializer
 
 #: A block has at least so many steps ...
 FEWEST_STEPS = 5

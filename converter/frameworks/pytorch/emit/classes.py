@@ -139,7 +139,6 @@ def _constructor(steps: Sequence[Step], attributes: list[dict[str, str]], paragr
 def construct(module: Module) -> str:
     """The call that makes ``module``."""
     arguments = [repr(value) for value in module.arguments.values()]
-    # A stride that equals the kernel is written out: people do not remember that it is the default.
     arguments += [f"{name}={value!r}" for name, value in module.options.items()]
     return f"{module.kind}({', '.join(arguments)})"
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from converter.frameworks.pytorch.emit.code import constant_of, is_initializer, plain_number
+from converter.frameworks.pytorch.emit.code import plain_number
 from converter.frameworks.pytorch.emit.names import LOCALS, Names, identifier
 from converter.frameworks.pytorch.emit.step import PLACEHOLDER, Step
+from converter.graph.model import constant_of
+from converter.graph.passes.common import is_initializer
 
 #: An expression inlined into another must not make it longer than this.
 LONGEST_EXPRESSION = 76

@@ -56,6 +56,7 @@ def _window(node: Node, rank: int, fill: str, more: dict) -> tuple[str, tuple[di
     padding = begin if inside else (0,) * rank
     options = {"padding": per_axis(padding)} if any(padding) else {}
     options |= more | ({"ceil_mode": True} if ceil else {})
+    # The stride is written even where it equals the kernel: people do not remember that this is the default.
     arguments = {"kernel_size": per_axis(kernel), "stride": per_axis(strides)}
     if inside or not (any(begin) or any(end)):
         return "{0}", (arguments, options)

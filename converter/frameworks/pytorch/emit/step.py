@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from converter.frameworks.pytorch.emit.code import Code, Weight, is_initializer, is_number, shape_of
+from converter.frameworks.pytorch.emit.code import Code, Weight, is_number
+from converter.graph.model import shape_of
+from converter.graph.passes.common import is_initializer
 
 if TYPE_CHECKING:
     from converter.frameworks.pytorch.emit.classes import RenderedClass
