@@ -143,35 +143,6 @@ class Node:
         return plain_number(array.reshape(()))
 
 
-def is_number(self, index: int) -> bool:
-        """Whether the input at ``index`` is a constant of one finite element, which may be written as a number."""
-        return self.is_constant(index) and is_number(self.inputs[index])
-
-    def array(self, index: int, what: str) -> np.ndarray:
-        """The constant input at ``index``; CannotEmit where it is computed."""
-        if not self.is_constant(index):
-            raise CannotEmit(f"{what} must be a constant, it is computed")
-        return constant_of(self.inputs[index])
-
-    def integers(self, index: int, what: str) -> tuple[int, ...] | None:
-        """The constant integers at ``index``, None where the input is absent."""
-        return tuple(int(v) for v in self.array(index, what).reshape(-1)) if self.has(index) else None
-
-    def number(self, index: int, what: str) -> Any:
-        """The constant scalar at ``index`` as a Python number, None where the input is absent."""
-        if not self.has(index):
-            return None
-        array = self.array(index, what)
-        if array.size != 1:
-            raise CannotEmit(f"{what} must be one number, it has shape {array.shape}")
-        return plain_number(array.reshape(()))
-
-
-def is_initializer(value: ir.Value | None) -> bool:
-    """Whether ``value`` is a constant of the graph (and not also an input of it)."""
-    return value is not None and value.const_value is not None and value.producer() is None
-
-
 def is_number(value: ir.Value) -> bool:
     """Whether the initializer ``value`` is one finite number."""
     return (
