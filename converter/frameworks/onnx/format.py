@@ -22,6 +22,9 @@ PAGE = 4096
 #: Smaller ones are shapes, axes and other operands: they stay inside, where shape inference looks for them.
 SMALL = 1024
 
+#: Bytes that are laid out anew at once.
+CHUNK = 1 << 22
+
 _GRAPH, _INITIALIZER, _VALUES = 7, 5, 9
 
 
@@ -100,7 +103,18 @@ def _size(weights: list[_Weight]) -> int:
 
 def _write_values(file: BinaryIO, tensor: ir.TensorProtocol) -> None:
     array = tensor.numpy()
-    file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8))
+    # Walks any layout in C order; only what is not contiguous yet goes through a buffer.
+    parts = np.nditer(
+        array,
+        ["external_loop", "buffered", "zerosize_ok"],
+        [["readonly", "contig"]],
+        op_dtypes=[array.dtype.newbyteorder("<")],
+        order="C",
+        casting="equiv",
+        buffersize=CHUNK // array.itemsize,
+    )
+    for part in parts:
+        file.write(part)
 
 
 def _prefix(field: int, length: int) -> bytes:

@@ -106,6 +106,30 @@ def test_weights_are_the_same_bits(tmp_path):
     assert {tensor.name for tensor in written} == {"conv1.weight", "fc.weight"}
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6.0, dtype=np.float32).reshape(2, 3).T,
+        np.arange(24, dtype=np.int64).reshape(2, 3, 4)[:, ::-1, ::2],
+        np.broadcast_to(np.float32(0.1), (1500, 1000)),
+        np.frombuffer(b"x" + np.float32([1, 2, 3]).tobytes(), np.uint8)[1:].view("<f4"),
+        np.arange(3, dtype=">f8"),
+        np.array([True, False]),
+        np.float32(7),
+        np.empty((0, 3), np.float32),
+    ],
+    ids=["transposed", "strided", "broadcast", "unaligned", "big-endian", "logical", "scalar", "empty"],
+)
+def test_arrays_of_any_layout(tmp_path, array):
+    builder = GraphBuilder("constant")
+    name = np.dtype(array.dtype).name
+    constant = builder.initializer("constant", lambda: array, array.shape, name)
+    path = tmp_path / "model.onnx"
+    format.write(path, builder.build([constant]))
+    (tensor,) = onnx.load(path).graph.initializer
+    assert np.array_equal(numpy_helper.to_array(tensor), array)
+
+
 def test_names_are_those_of_the_source(tmp_path):
     artifact = convert(small_net(), tmp_path)
     assert set(artifact.taps) >= {"conv1", "relu1", "fc"}
