@@ -26,6 +26,8 @@ DECISIONS = frozenset(
         "DetectionOutput",
     ]
 )
+#: Operators that choose among values; equal ones may be chosen in any order.
+CHOICES = frozenset(("ArgMax", "ArgMin", "TopK", "MaxPool"))
 #: Operators whose output size depends on data.
 DYNAMIC = frozenset(("Compress", "DetectionOutput"))
 #: Operators that only move or select values.
@@ -80,7 +82,8 @@ class Layout:
             known = exact.issuperset(inputs)
             if known and (is_decision(node) or node.op_type in MOVING or node.op_type == "Cast"):
                 exact.update(outputs)
-            deciding = is_decision(node) and not known
+            # Exact values cannot be moved across a threshold, but among equal ones any may be chosen.
+            deciding = is_decision(node) and (not known or node.op_type in CHOICES)
             if deciding:
                 decided.update(inputs)
             if deciding or not jumps.isdisjoint(inputs):

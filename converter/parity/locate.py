@@ -259,12 +259,18 @@ def _outputs(actual: np.ndarray, expected: np.ndarray) -> Iterator[tuple[str, np
         factor = float((actual * expected).sum()) / power
         yield f"it is multiplied by {factor:.6g}", expected * factor
     axes = (0, *range(2, expected.ndim))
-    if expected.size > 2 * expected.shape[1]:
-        offset = (actual - expected).mean(axis=axes, keepdims=True)
-        yield "a constant of each channel is off (bias or mean)", expected + offset
+    if expected.size > 4 * expected.shape[1]:
+        gap, mean = (actual - expected).mean(axis=axes, keepdims=True), expected.mean(axis=axes, keepdims=True)
+        yield "a constant of each channel is off (bias or mean)", expected + gap
         energy = np.square(expected).sum(axis=axes, keepdims=True)
-        factors = (actual * expected).sum(axis=axes, keepdims=True) / np.where(energy == 0, 1, energy)
-        yield "a factor of each channel is off (gamma or variance)", expected * factors
+        factor = (actual * expected).sum(axis=axes, keepdims=True) / np.where(energy == 0, 1, energy)
+        yield "a factor of each channel is off (gamma or variance)", expected * factor
+        spread = np.square(expected - mean).sum(axis=axes, keepdims=True)
+        slope = (actual * (expected - mean)).sum(axis=axes, keepdims=True) / np.where(spread == 0, 1, spread)
+        yield (
+            "a factor of each channel is off before its constant (gamma or variance)",
+            mean + gap + slope * (expected - mean),
+        )
 
 
 def _permutation(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:

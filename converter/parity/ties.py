@@ -9,7 +9,7 @@ from converter.graph.evaluate import evaluate, local
 from converter.graph.model import Model
 from converter.graph.ops.registry import UNIT_ROUNDOFF
 from converter.parity.figures import Multiples, ratios
-from converter.parity.layout import Layout, is_decision
+from converter.parity.layout import CHOICES, Layout, is_decision
 from converter.parity.segment import Segment
 from converter.parity.side import Arrays
 
@@ -17,8 +17,6 @@ from converter.parity.side import Arrays
 TRIALS = 32
 #: How far the inputs of a decision are moved, in standard deviations of their noise.
 REACH = 4.0
-#: Operators that choose among values; equal ones may be chosen in any order.
-CHOICES = frozenset(("ArgMax", "ArgMin", "TopK", "MaxPool"))
 
 
 def count_ties(
