@@ -7,7 +7,9 @@ A framework has a runtime when its folder holds that file. Keys:
     python                version of the interpreter
     imports               modules that must import: the proof that it works. The interpreter that runs the converter
                           is used instead, with nothing to install, where it has all of them
-    requirements, lock    what was asked for, and the file beside that pins all of it with hashes
+    requirements, lock    what was asked for, and the file beside that pins all of it with hashes. The lock is the whole
+                          truth: what it does not name is not installed, whatever a package says that it depends on
+    build_lock            optional: pins what source distributions in the lock are built with
     download_megabytes, disk_megabytes    told before anything is downloaded
     [system_packages]     run, build: Debian's names; the second only where no earlier build is cached
     [build]               script: run by the new interpreter as `script OUTPUT` in an empty folder; what it leaves in
@@ -49,6 +51,7 @@ class Description:
     build_packages: tuple[str, ...] = ()
     build_script: Path | None = None
     build_sources: Path | None = None
+    build_lock: Path | None = None
     fatal_line: str | None = None
     worker_environment: dict[str, str] = field(default_factory=dict)
 
@@ -65,7 +68,8 @@ class Description:
     @property
     def digest(self) -> str:
         """Names the environment's content: another lock or recipe is another environment."""
-        return digest_of(self.kind, self.python, self.lock.read_bytes(), *self.build_recipe)
+        built_with = [] if self.build_lock is None else [self.build_lock.read_bytes()]
+        return digest_of(self.kind, self.python, self.lock.read_bytes(), *built_with, *self.build_recipe)
 
     @property
     def install_command(self) -> str:
@@ -105,6 +109,7 @@ def describe(name: str) -> Description:
         build_packages=tuple(packages.get("build", ())),
         build_script=folder / build["script"] if build else None,
         build_sources=folder / build["sources"] if build else None,
+        build_lock=folder / table["build_lock"] if "build_lock" in table else None,
         fatal_line=worker.get("fatal_line"),
         worker_environment=worker.get("environment", {}),
     )

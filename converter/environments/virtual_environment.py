@@ -31,9 +31,14 @@ def create(description: Description, folder: Path, progress: steps.Progress) -> 
         [uv, "venv", "--no-project", "--relocatable", "--python", description.python, folder],
         progress,
     )
+    # Build constraints with hashes hold what a source distribution is built with to exact files as well.
+    constraints = [] if description.build_lock is None else ["--build-constraints", description.build_lock]
     steps.run(
         description.name,
-        [uv, "pip", "install", "--python", python(folder), "--require-hashes", "-r", description.lock],
+        [
+            *(uv, "pip", "install", "--python", python(folder), "--no-deps", "--require-hashes"),
+            *(*constraints, "-r", description.lock),
+        ],
         progress,
     )
     if description.build_script is not None:

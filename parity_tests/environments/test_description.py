@@ -31,7 +31,7 @@ def test_the_lock_pins_what_was_asked_for(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_in_a_lock_has_a_hash_and_no_address(name):
     described = describe(name)
-    for lock in filter(None, (described.lock, described.build_sources)):
+    for lock in filter(None, (described.lock, described.build_sources, described.build_lock)):
         entries = re.split(r"\n(?=\S)", lock.read_text().strip())
         assert all(re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", entry, re.DOTALL) for entry in entries)
         assert "://" not in lock.read_text()
@@ -42,6 +42,16 @@ def test_the_fatal_line_is_a_regular_expression(name):
     described = describe(name)
     assert described.fatal_line is None or re.compile(described.fatal_line)
     assert described.worker.is_file()
+
+
+def test_what_source_distributions_are_built_with_makes_another_environment(toy):
+    without = describe("toy").digest
+    (toy / "build.lock").write_text("setuptools==80.9.0\n")
+    table = (toy / "environment.toml").read_text()
+    (toy / "environment.toml").write_text('build_lock = "build.lock"\n' + table)
+    older = describe("toy").digest
+    (toy / "build.lock").write_text("setuptools==80.8.0\n")
+    assert len({without, older, describe("toy").digest}) == 3
 
 
 def test_an_unknown_kind_is_refused(toy):
