@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from converter import environments
+from converter.environments import child
+from converter.environments.description import describe
 
 
 def needs_runtime(name: str) -> pytest.MarkDecorator:
@@ -19,3 +23,18 @@ def needs_runtime(name: str) -> pytest.MarkDecorator:
     required = os.environ.get("CONVERTER_REQUIRE_RUNTIMES") == "1"
     reason = f"{name} is {found.state} ({found.detail}); {environments.install_command(name)}"
     return pytest.mark.skipif(found.state != "installed" and not required, reason=reason)
+
+
+def build_in(name: str, script: str, folder: Path) -> None:
+    """Runs ``script`` in ``folder`` by the Python of the runtime ``name``: the framework itself makes a model there."""
+    done = subprocess.run(
+        [str(environments.status(name).python), "-c", script],
+        cwd=folder,
+        env={**child.variables(own_environment=True), **describe(name).worker_environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
