@@ -46,7 +46,10 @@ for package, file in (("keras", "net.keras"), ("keras", "net.h5"), ("tf_keras", 
     second = inner(first)
     picked = layers.Embedding(5, 3, name="picked", embeddings_initializer="ones")(b)
     whole, last = layers.SimpleRNN(3, return_sequences=True, return_state=True, name="rnn")(picked)
-    models.Model([a, b], [first, second, layers.Add(name="sum")([second, last]) + 1.0]).save(file.replace(".", "-nested."))
+    total = layers.Add(name="sum")([second, last])
+    # Keras 3 does not read back its own .h5 with an operator of the language in it.
+    total = layers.Add()([total, first]) if file == "net.h5" else total + first
+    models.Model([a, b], [first, second, total]).save(file.replace(".", "-nested."))
 
     models.Sequential([layers.Input((3,)), layers.Lambda(lambda x: x + 1, name="secret")]).save(
         file.replace(".", "-lambda.")
@@ -123,8 +126,7 @@ def test_nested_models_shared_layers_and_several_outputs(keras, model, file):
     assert found["picked"].shape == (2, 3, 3) and found["rnn:0"].shape == (2, 3, 3)
     np.testing.assert_array_equal(found["rnn:0"][:, -1], found["rnn:1"])
     np.testing.assert_array_equal(found["sum"], found["inner_1"] + found["rnn:1"])
-    # An operator of the language, which the two packages name differently.
-    np.testing.assert_array_equal(found[session.names.outputs[2]], found["sum"] + 1)
+    np.testing.assert_array_equal(found[session.names.outputs[2]], found["sum"] + found["inner"])
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -158,9 +160,7 @@ def test_the_kind_of_file_is_told_by_its_content(keras, model, folder, tmp_path)
     for file in FILES:
         link = tmp_path / f"{file}.backup"
         shutil.copy(folder / file, link)
-        assert keras.open(SimpleNamespace(framework="keras", files={"model": link}, options={})).names.inputs == (
-            "image",
-        )
+        assert keras.open(model(link)).names.inputs == ("image",)
     assert len(list(tmp_path.iterdir())) == len(FILES)
 
 
