@@ -79,10 +79,11 @@ def _probes(model: Model, name: str, low: float, high: float) -> Iterator[np.nda
     random = np.random.RandomState(0)
     if (largest := _largest_whole_number(model, name)) is not None or not np.issubdtype(dtype, np.floating):
         # A switch or an index: no slope, no magnitude, only legal values.
+        # The first of them is 0: a recurrent layer starts anew there, whatever a runtime kept from the run before.
         top = 1 if largest is None else largest
-        yield np.ones(shape, dtype) if top == 1 else np.zeros(shape, dtype)
-        for _ in range(3):
-            yield random.randint(0, top + 1, shape).astype(dtype)
+        for numbers in (np.full(shape, min(top, 1)), *(random.randint(0, top + 1, shape) for _ in range(3))):
+            numbers[0] = 0
+            yield numbers.astype(dtype)
         return
     noise = random.uniform(low, high, shape)
     yield noise.astype(dtype)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from converter.graph import ops
 from converter.graph.evaluate import evaluate, local
-from converter.graph.model import Model
-from converter.graph.ops.registry import UNIT_ROUNDOFF
+from converter.graph.model import Model, attributes_of, constant_of
+from converter.parity.detections import legal
 from converter.parity.figures import Multiples, ratios
 from converter.parity.layout import CHOICES, Layout, is_decision
 from converter.parity.segment import Segment
@@ -27,6 +28,8 @@ def count_ties(
     A tie is a decision that goes the other way when its inputs move by their own rounding. None where some
     difference is no tie, or the value does not depend on a decision of this segment.
     """
+    if layout.producer[name].op_type == "DetectionOutput":
+        return _detection_ties(model, known, layout.producer[name], actual)
     segment = Segment.of(model, known, name)
     decisions = [node for node in segment.nodes if is_decision(node)]
     if not decisions:
@@ -48,8 +51,6 @@ def count_ties(
     nudge = _nudge(after.nodes, centre, spread, actual)
     if nudge is not None:
         trials.append(decide(nudge))
-    if layout.producer[name].op_type == "DetectionOutput":
-        return _detection_ties(actual, nominal, trials)
     return _element_ties(actual, nominal, trials, local(model, known, [name])[name][1], multiples)
 
 
@@ -62,13 +63,10 @@ def _decision_inputs(model: Model, known: Arrays, decisions: list[ir.Node]) -> t
                 continue
             if value.name not in known:
                 unknown.append(value.name)
-            elif np.issubdtype(known[value.name].dtype, np.floating) and (
-                node.op_type in CHOICES or node.op_type == "DetectionOutput"
-            ):
+            elif np.issubdtype(known[value.name].dtype, np.floating) and node.op_type in CHOICES:
                 centre[value.name] = np.asarray(known[value.name], dtype=np.float64)
-                # A known input is exact: only equal values tie. Detections compute with it before they decide.
-                unit = UNIT_ROUNDOFF if node.op_type == "DetectionOutput" else 2.0**-40
-                spread[value.name] = unit * np.abs(centre[value.name]) + 1e-300
+                # A known input is exact: only equal values tie.
+                spread[value.name] = 2.0**-40 * np.abs(centre[value.name]) + 1e-300
     for name, (value, noise) in local(model, known, unknown).items() if unknown else ():
         if np.issubdtype(value.dtype, np.floating):
             centre[name], spread[name] = value, np.broadcast_to(noise, value.shape)
@@ -109,30 +107,19 @@ def _element_ties(
     return count if matched.all() else None
 
 
-def _detection_ties(actual: np.ndarray, nominal: np.ndarray, trials: list[np.ndarray]) -> int | None:
-    """Rows are compared as sets: an extra one must appear in some trial, a missing one must be absent from some."""
-    if actual.shape[:2] != (1, 1) or actual.shape[3:] != (7,):
+def _detection_ties(model: Model, known: Arrays, node: ir.Node, actual: np.ndarray) -> int | None:
+    """Rows that differ from the hub's, where the list as a whole is one that float32 could have made."""
+    unknown = [value.name for value in node.inputs if value.const_value is None and value.name not in known]
+    made = {name: value for name, (value, _) in local(model, known, unknown).items()} if unknown else {}
+    operands = [
+        constant_of(value) if value.const_value is not None else made.get(value.name, known.get(value.name))
+        for value in node.inputs
+    ]
+    operands = [np.asarray(operand, np.float64) for operand in operands]
+    if actual.ndim != 4 or actual.shape[:2] != (1, 1) or actual.shape[3] != 7:
         return None
-    actual, nominal = actual[0, 0].astype(np.float64), nominal[0, 0]
-    trials = [trial[0, 0] for trial in trials]
-    extra = actual[~_found(actual, nominal)]
-    missing = nominal[~_found(nominal, actual)]
-    possible = np.concatenate([nominal, *trials])
-    if not _found(extra, possible).all() or len(actual) > len(np.unique(actual, axis=0)):
+    rows = actual[0, 0].astype(np.float64)
+    if not legal(attributes_of(node), *operands, rows):
         return None
-    certain = np.ones(len(missing), bool)
-    for trial in trials:
-        certain &= _found(missing, trial)
-    return None if certain.any() else len(extra) + len(missing)
-
-
-def _found(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Which rows (image, label, score, box) occur among others, up to 64 roundings of the box's size and the score."""
-    found = np.zeros(len(rows), bool)
-    for position, row in enumerate(rows):
-        candidates = among[(among[:, 0] == row[0]) & (among[:, 1] == row[1])]
-        box = max(1e-30, np.abs(row[3:]).max())
-        scale = np.array([abs(row[2]) + 1e-30, box, box, box, box])
-        close = np.abs(candidates[:, 2:] - row[2:]) <= 64 * UNIT_ROUNDOFF * scale
-        found[position] = close.all(axis=1).any()
-    return found
+    nominal = ops.find(node.op_type, node.domain).evaluate(attributes_of(node), operands)[0][0, 0]
+    return max(len(rows), len(nominal)) - int((rows[: len(nominal)] == nominal[: len(rows)]).all(axis=1).sum())

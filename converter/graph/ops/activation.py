@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from converter.graph.ops.common import Array, Arrays, Infos, broadcast, exact, normal_axis, optional, rounded, same
+from converter.graph.ops.common import (
+    Array,
+    Arrays,
+    Infos,
+    broadcast,
+    exact,
+    normal_axis,
+    optional,
+    rounded,
+    rounded_sum,
+    same,
+)
 from converter.graph.ops.registry import Attributes, Inferred, Op, register
 
 #: Of SELU (Klambauer et al. 2017), the values in the ONNX specification.
@@ -150,16 +161,29 @@ def _log_softmax(attributes: Attributes, inputs: Arrays) -> list[Array]:
     return [shifted - np.log(total)]
 
 
+def _total_rounding(attributes: Attributes, shifted: Array) -> Array:
+    """Relative error of the sum of the exponentials: its own additions, and the rounded exponents of its terms.
+
+    Along an axis that is not the last, runtimes add all the terms one by one.
+    """
+    axis = attributes.get("axis", -1)
+    share = np.exp(shifted) / np.exp(shifted).sum(axis=axis, keepdims=True)
+    squares = np.square(share).sum(axis=axis, keepdims=True)
+    exponents = np.square(share * shifted).sum(axis=axis, keepdims=True)
+    return np.hypot(rounded_sum(shifted.shape[axis], squares, np.ones_like(squares)), rounded(np.sqrt(exponents)))
+
+
 def _softmax_rounding(attributes: Attributes, inputs: Arrays, outputs: list[Array]) -> list[Array]:
     """The subtraction of the maximum rounds the exponent; then exp, sum and division round the result."""
     shifted, y = _shifted(attributes, inputs[0])[0], outputs[0]
-    return [rounded(y * shifted, 2 * y)]
+    return [np.hypot(rounded(y * shifted, 2 * y), y * _total_rounding(attributes, shifted))]
 
 
 def _log_softmax_rounding(attributes: Attributes, inputs: Arrays, outputs: list[Array]) -> list[Array]:
     """Some runtimes subtract log(sum) from the maximum first: the input's own size is rounded too."""
     shifted, total = _shifted(attributes, inputs[0])
-    return [rounded(shifted, outputs[0], np.log(total), 1.0)]
+    own = rounded(shifted, outputs[0], np.log(total), 1.0)
+    return [np.hypot(own, _total_rounding(attributes, shifted))]
 
 
 register(Op("Softmax", "", _softmax_infer, _softmax, _softmax_rounding))
