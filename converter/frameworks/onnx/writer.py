@@ -1,7 +1,7 @@
 """Hub graph -> one .onnx file, which is the hub graph itself, made fit for others to run.
 
 What changes: a batch axis that is free becomes the symbol "batch", sizes that only the values decide are left open,
-and files are named without their folders. Where every node came from stays in its ``metadata_props``, how an image
+recurrences that an input resets become a Scan, and files are named without their folders. Where every node came from stays in its ``metadata_props``, how an image
 becomes the input in those of the model.
 """
 
@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from converter import __version__
 from converter.errors import UnsupportedLayer, UnsupportedLayers
-from converter.frameworks.onnx import format
+from converter.frameworks.onnx import format, recurrent
 from converter.frameworks.options import WriteOptions
 from converter.graph.model import Artifact, Model, Origin
 from converter.graph.passes.eliminate_identity import EliminateIdentity
@@ -75,7 +75,7 @@ def _variable(index: int) -> str:
 
 def _reason(node: ir.Node) -> str:
     """Why ``node`` is refused, "" where it is not."""
-    if node.domain:
+    if node.domain and node.op_type not in recurrent.STEPS:
         return f"ONNX has no operator for {node.op_type}"
     if node.op_type == "LRN" and node.attributes["size"].value % 2 == 0:
         return "ONNX Runtime takes no LRN over an even number of channels"
@@ -105,6 +105,7 @@ def _for_others(model: Model, options: WriteOptions) -> ir.Model:
         for value in node.outputs:
             if value.name:
                 value.shape = ir.Shape(dims[value.name])
+    recurrent.expand(result.graph)
     return result
 
 
