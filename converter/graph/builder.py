@@ -144,4 +144,3 @@ class GraphBuilder:
         self._next_number[name] = number
         self._names.add(candidate)
         return candidate
-
