@@ -1,8 +1,8 @@
 """Hub graph -> one .onnx file, which is the hub graph itself, made fit for others to run.
 
 What changes: a batch axis that is free becomes the symbol "batch", sizes that only the values decide are left open,
-recurrences that an input resets become a Scan, and files are named without their folders. Where every node came from stays in its ``metadata_props``, how an image
-becomes the input in those of the model.
+recurrences that an input resets become a Scan, and files are named without their folders. Where every node came from
+stays in its ``metadata_props``, how an image becomes the input in those of the model.
 """
 
 from __future__ import annotations
