@@ -27,8 +27,10 @@ def needs_runtime(name: str) -> pytest.MarkDecorator:
 
 def build_in(name: str, script: str, folder: Path) -> None:
     """Runs ``script`` in ``folder`` by the Python of the runtime ``name``: the framework itself makes a model there."""
+    # A file: some frameworks read the source of the net.
+    (folder / "build.py").write_text(script, encoding="utf-8")
     done = subprocess.run(
-        [str(environments.status(name).python), "-c", script],
+        [str(environments.status(name).python), "build.py"],
         cwd=folder,
         env={**child.variables(own_environment=True), **describe(name).worker_environment},
         stdin=subprocess.DEVNULL,
