@@ -126,3 +126,11 @@ def test_real_models_agree_on_photographs(name, tmp_path):
     assert all(layer.target for layer in result.verdict.outputs)
     assert [file.stat().st_mtime_ns for file in files] == before
     assert locations.home() not in files[0].parents
+
+
+@needs_runtime("onnx")
+@needs_runtime("caffe")
+def test_the_hub_itself_is_a_target(tmp_path):
+    result = converter.convert("caffe->onnx", out=tmp_path / "out", limit=20)
+    assert (result.status, result.exit_code) == ("right", 0)
+    assert "model.onnx" in result.listing
