@@ -28,10 +28,10 @@ def load(files: dict[str, str], options: dict) -> Model:
 
 
 class Model:
-    """A model whose outputs come from the file as it is, and whose taps from a copy in memory with more outputs.
+    """A model as it is, for its outputs alone, and a copy in memory with every tensor as an output.
 
-    The two are kept apart because exposing a tensor keeps ONNX Runtime from fusing across it, which changes the last
-    digits of everything after it.
+    Exposing a tensor keeps ONNX Runtime from fusing across it, which changes the last digits of everything after it. So
+    what is asked for together comes from one run of one of them: a layer is judged by the inputs that it really had.
     """
 
     def __init__(self, path: str, options: dict) -> None:
@@ -57,14 +57,12 @@ class Model:
     def run(self, inputs: dict, names: list[str], lenient: bool) -> dict[str, numpy.ndarray]:
         types = {value.name: value.type for value in self.session.get_inputs()}
         feeds = {name: as_float(array, FLOATS.get(types[name])) for name, array in inputs.items()}
-        known = set(self.outputs)
-        plain = [name for name in names if name in known]
-        extra = [name for name in names if name not in known]
-        arrays = dict(zip(plain, self.session.run(plain, feeds), strict=True)) if plain else {}
-        if extra:
+        session = self.session
+        if not set(names) <= set(self.outputs):
             if self.tapped is None:
                 self.tapped = self.open(self.model_with_taps(), os.path.dirname(self.path))
-            arrays.update(zip(extra, self.tapped.run(extra, feeds), strict=True))
+            session = self.tapped
+        arrays = dict(zip(names, session.run(names, feeds), strict=True)) if names else {}
         return {name: value for name, value in arrays.items() if not lenient or isinstance(value, numpy.ndarray)}
 
     def model_with_taps(self) -> bytes:
