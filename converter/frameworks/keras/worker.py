@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ def load(files: dict[str, str], options: dict) -> Model:
         refuse_other_meanings(version, config)
     if not path.endswith(suffix):
         # Keras tells the kinds of file by the ending: a link with it in the worker's own folder.
-        link = os.path.abspath(f"model-{len(os.listdir())}{suffix}")
+        link = os.path.join(tempfile.mkdtemp(dir=os.getcwd()), f"model{suffix}")
         os.symlink(path, link)
         path = link
     return Model(PACKAGES[package].models.load_model(path, compile=False))
