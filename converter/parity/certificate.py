@@ -1,4 +1,8 @@
-"""``parity.json``: what was judged, on what, by what, and the verdict; enough to see later what changed."""
+"""``parity.json``: what was judged, on what, by what, and the verdict; enough to see later what changed.
+
+To replay a verdict: :func:`changed_files` says whether the files are still those that were judged, and the command in
+the certificate judges them again, on inputs that are the same where their hashes are.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ from converter.parity.verdict import LayerFigure, SideFigure, Verdict
 VERSION = 1
 #: Bytes of a file that are hashed at a time.
 CHUNK = 1 << 20
+#: Longest certificate that is read; the figures of a layer take about a kilobyte.
+LONGEST = 64 << 20
 
 
 def write(path: Path, verdict: Verdict, sides: tuple[Side, Side], inputs: Mapping[str, np.ndarray]) -> None:
@@ -30,29 +36,35 @@ def write(path: Path, verdict: Verdict, sides: tuple[Side, Side], inputs: Mappin
 def read(path: Path) -> dict[str, Any]:
     """A certificate as it was written. Raises ReadError for anything else."""
     try:
+        if path.stat().st_size > LONGEST:
+            raise ReadError("is too large for a certificate", path)
         certificate = json.loads(path.read_text(encoding="utf-8"))
         if certificate["certificate"] != VERSION:
             raise ReadError(f"is a certificate of version {certificate['certificate']}, not {VERSION}", path)
     except OSError as error:
         raise ReadError(error.strerror or str(error), path) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReadError("is no certificate of a conversion", path) from error
     return certificate
 
 
 def changed_files(path: Path) -> list[str]:
-    """Files beside the certificate at ``path`` that are gone, or are not what was judged."""
+    """Files beside the certificate at ``path`` that are gone, or are not what was judged. Raises ReadError."""
     certificate = read(path)
-    changed = []
-    for side in ("source", "target"):
-        for file in certificate[side]["files"].values():
-            if not file["beside"]:
-                continue
-            there = path.parent / file["name"]
-            if not there.is_file():
-                changed.append(f"{file['name']} is gone")
-            elif hash_file(there) != file["sha256"]:
-                changed.append(f"{file['name']} is another file")
+    try:
+        files = [file for side in ("source", "target") for file in certificate[side]["files"].values()]
+        judged = {str(file["name"]): file["sha256"] for file in files if file["beside"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ReadError("is no certificate of a conversion", path) from error
+    folder, changed = path.parent.resolve(), []
+    for name, digest in judged.items():
+        there = (folder / name).resolve()
+        if not there.is_relative_to(folder):
+            raise ReadError(f'names "{name}", which is not beside it', path)
+        if not there.is_file():
+            changed.append(f"{name} is gone")
+        elif hash_file(there) != digest:
+            changed.append(f"{name} is another file")
     return changed
 
 
@@ -70,10 +82,16 @@ def _certificate(
 ) -> dict[str, Any]:
     from converter import __version__
 
+    def portable(text: str) -> str:
+        """``text`` with the files of layers named without the folders of this machine."""
+        for file in {layer.origin.file for layer in verdict.layers if layer.origin.file}:
+            text = text.replace(file, Path(file).name)
+        return text
+
     return {
         "certificate": VERSION,
         "right": verdict.right,
-        "summary": verdict.summary().splitlines(),
+        "summary": portable(verdict.summary()).splitlines(),
         "first_bad_layer": verdict.first_bad,
         "side": verdict.side,
         "cause": verdict.cause.text if verdict.cause else None,
@@ -91,22 +109,14 @@ def _certificate(
             "seconds": round(verdict.seconds, 3),
         },
         "conditioning": _number(verdict.conditioning),
-        "notes": verdict.notes,
+        "notes": [portable(note) for note in verdict.notes],
         "again": "python -m converter verify SOURCE_FILES -- FOLDER_OF_THIS_CERTIFICATE",
         "layers": [_layer(layer) for layer in verdict.layers],
     }
 
 
 def _side(side: Side, folder: Path) -> dict[str, Any]:
-    files = {
-        role: {
-            "name": path.name,
-            "beside": path.resolve().parent == folder.resolve(),
-            "bytes": path.stat().st_size,
-            "sha256": hash_file(path),
-        }
-        for role, path in sorted(side.files.items())
-    }
+    files = {role: _file(path.resolve(), folder.resolve()) for role, path in sorted(side.files.items())}
     return {
         "framework": side.name,
         "runtime": side.label,
@@ -116,8 +126,18 @@ def _side(side: Side, folder: Path) -> dict[str, Any]:
     }
 
 
+def _file(path: Path, folder: Path) -> dict[str, Any]:
+    beside = path.is_relative_to(folder)
+    return {
+        "name": path.relative_to(folder).as_posix() if beside else path.name,
+        "beside": beside,
+        "bytes": path.stat().st_size,
+        "sha256": hash_file(path),
+    }
+
+
 def _input(array: np.ndarray) -> dict[str, Any]:
-    data = np.ascontiguousarray(array)
+    data = np.asarray(array, order="C")
     return {"shape": list(data.shape), "dtype": data.dtype.name, "sha256": hashlib.sha256(data).hexdigest()}
 
 
