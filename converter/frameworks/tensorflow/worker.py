@@ -47,7 +47,7 @@ def load(files: dict[str, str], options: dict) -> Model:
     if inputs is None:
         inputs = [operation.outputs[0].name for operation in operations if operation.type == "Placeholder"]
     if outputs is None:
-        outputs = [name for name in fetchable(operations) if not is_read(graph.get_tensor_by_name(name).op)]
+        outputs = [name for name in fetchable(operations, inputs) if not is_read(graph.get_tensor_by_name(name).op)]
     return Model(graph, {name: name for name in inputs}, {name: name for name in outputs})
 
 
@@ -107,7 +107,7 @@ class Model:
         settings.graph_options.rewrite_options.disable_meta_optimizer = True
         self.session = v1.Session(graph=graph, config=settings)
         known = {*inputs.values(), *outputs.values()}
-        self.taps = [name for name in fetchable(graph.get_operations()) if name not in known]
+        self.taps = [name for name in fetchable(graph.get_operations(), inputs.values()) if name not in known]
 
     def run(self, inputs: dict, names: list[str], lenient: bool) -> dict[str, numpy.ndarray]:
         feeds = {}
@@ -117,16 +117,19 @@ class Model:
         return self.session.run({name: self.tensors.get(name, name) for name in names}, feeds)
 
 
-def fetchable(operations: Iterable[tensorflow.Operation]) -> list[str]:
-    """The names of the tensors that have a value after a run: not those within loops and branches, nor constants."""
-    within, names = set(), []
+def fetchable(operations: Iterable[tensorflow.Operation], inputs: Iterable[str]) -> list[str]:
+    """The names of the tensors that have a value after a run in which ``inputs`` are given.
+
+    Not those within loops and branches, nor what needs another input; constants are left out too.
+    """
+    given, without, names = set(inputs), set(), []
     for operation in operations:
-        sources = {tensor.op for tensor in operation.inputs}
+        sources = {tensor.op for tensor in operation.inputs if tensor.name not in given}
         # A Merge ends a branch, or is where a loop begins.
         ends = operation.type == "Exit" or (operation.type == "Merge" and all(s.type != "Enter" for s in sources))
-        if operation.type in ("Enter", "Switch") or (sources & within and not ends):
-            within.add(operation)
-        elif operation.type not in ("Const", "Placeholder") and not operation.name.startswith("Func/"):
+        if operation.type in ("Enter", "Switch", "Placeholder") or (sources & without and not ends):
+            without.add(operation)
+        elif operation.type != "Const" and not operation.name.startswith("Func/"):
             # "Func/" are copies that inlining leaves at the border of a function.
             names += [tensor.name for tensor in operation.outputs if is_numbers(tensor)]
     return names

@@ -138,7 +138,9 @@ def test_a_graph_is_cut_where_the_user_says(tensorflow, model):
     layers = tiny_net.layers(tiny_net.images(3))
     with tensorflow.open(model("NHWC.pb", inputs=["pool:0"], outputs=["fc:0"])) as session:
         assert session.names[:2] == (("pool:0",), ("fc:0",))
-        found = session.run({"pool:0": channels_last(layers["pool"])})
+        # What comes before the cut has no value.
+        assert not {"conv:0", "norm:0", "relu:0"} & set(session.names.taps)
+        found = session.run({"pool:0": channels_last(layers["pool"])}, "all")
     np.testing.assert_allclose(found["fc:0"], layers["fc"], **tiny_net.TOLERANCE)
 
 
