@@ -63,6 +63,17 @@ def test_a_changed_weight_is_found_and_its_layer_named(smile, tmp_path):
 
 
 @needs_runtime("pytorch")
+@needs_runtime("caffe")
+def test_verify_judges_two_models_on_disk(smile, tmp_path):
+    command = [sys.executable, "-m", "converter", "verify", *map(str, REFERENCE), "--", str(smile.directory)]
+    command += ["--limit", "2", "--json", "-o", str(tmp_path / "evidence")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    answer = json.loads(done.stdout)
+    assert done.returncode == answer["exit_code"] == 0, done.stderr
+    assert answer["files"] == ["conversion.json", "parity.json", "report.html"]
+
+
+@needs_runtime("pytorch")
 def test_without_caffe_the_verdict_rests_on_its_recorded_outputs(tmp_path, monkeypatch):
     only_pytorch = tmp_path / "home"
     (only_pytorch / "environments").mkdir(parents=True)

@@ -33,10 +33,10 @@ def list_(as_json: bool, debug: bool) -> None:
     from converter.cli.output import table
 
     rows = [
-        (state.name, state.state, ", ".join(f"{k} {v}" for k, v in state.versions.items()), _size(state), state.purpose)
+        (state.name, state.state, ", ".join(f"{k} {v}" for k, v in state.versions.items()), state.detail, state.purpose)
         for state in states
     ]
-    table(["runtime", "state", "versions", "size", "what it is for"], rows)
+    table(["runtime", "state", "versions", "size, or why", "what it is for"], rows)
 
 
 @command.command("install", help="Create the environment of NAME, or of all.")
@@ -109,10 +109,3 @@ def _chosen(names: tuple[str, ...]) -> list[str]:
 
 def _plain(state) -> dict:  # noqa: ANN001 - a Status, whose module is imported only when the verb runs
     return {key: str(value) if isinstance(value, Path) else value for key, value in vars(state).items()}
-
-
-def _size(state) -> str:  # noqa: ANN001
-    if state.location is None or not state.location.exists():
-        return ""
-    total = sum(path.lstat().st_size for path in state.location.rglob("*") if not path.is_dir())
-    return f"{total / 1e6:,.0f} MB"

@@ -11,7 +11,8 @@ import click
 from converter.cli.options import reader_options, verification_options
 from converter.errors import UsageError
 
-_SEPARATOR = "\0--"
+#: What stands for the ``--`` among the words: a control character, which no file is called.
+_SEPARATOR = "\x1f--\x1f"
 
 
 class _TwoModels(click.Command):
