@@ -10,6 +10,7 @@ several outputs has "lstm:0", "lstm:1".
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -30,6 +31,11 @@ import tf_keras
 
 PACKAGES = {"keras": keras, "tf_keras": tf_keras}
 LONGEST_CONFIG = 100_000_000
+MOST_CALLS = 100_000
+# In the name of a TensorFlow function, or in the node, that a layer of Keras 2 may consist of.
+REACHES_FILES = re.compile(
+    r"\b(io|data|train|summary|saved_model|raw_ops)\.|(?i:(read|write)_?file|matching_?files|py_?func|numpy_func|print)"
+)
 tensorflow.config.experimental.enable_op_determinism()
 
 
@@ -93,11 +99,15 @@ def dictionaries(config: Any) -> Iterator[dict]:
 
 
 def refuse_code(config: Any) -> None:
-    """ValueError where the file carries Python bytecode, which tf_keras would run."""
+    """ValueError where the file carries Python bytecode, which tf_keras would run, or calls what reaches files."""
     for entry in dictionaries(config):
         if entry.get("class_name") in ("Lambda", "__lambda__") or entry.get("function_type") == "lambda":
             name = (entry.get("config") or {}).get("name", "a function")
             raise ValueError(f'"{name}" is Python bytecode (a Lambda), which is not run')
+        if entry.get("class_name") in ("TFOpLambda", "TensorFlowOpLayer"):
+            called = str(entry["config"].get("function", entry["config"].get("node_def")))
+            if REACHES_FILES.search(called):
+                raise ValueError(f"a layer calls {called[:200]}, which runs code or reaches files")
 
 
 def refuse_other_meanings(version: str, config: Any) -> None:
@@ -166,6 +176,8 @@ class Model:
 
 def count_calls(model: Any, prefix: str, times: int, calls: Counter, paths: dict[Any, str]) -> None:
     """Counts how often one run of ``model`` calls each layer, and gives each its path, those of nested models too."""
+    if times > MOST_CALLS:
+        raise ValueError(f"{prefix.strip('/')} is called more than {MOST_CALLS} times")
     graph = getattr(model, "_functional", None) or model
     nodes = [node for depth in sorted(graph._nodes_by_depth, reverse=True) for node in graph._nodes_by_depth[depth]]
     here = Counter(layer_of(node) for node in nodes if not node.is_input)
@@ -187,9 +199,8 @@ def number_of_outputs(layer: Any) -> int:
 
 def numbered(names: list[str]) -> list[str]:
     """``names`` with "_1", "_2" behind what was there before."""
-    seen: Counter[str] = Counter()
-    result = []
+    result: dict[str, None] = {}
     for name in names:
-        result.append(f"{name}_{seen[name]}" if seen[name] else name)
-        seen[name] += 1
-    return result
+        candidates = (f"{name}_{number}" if number else name for number in itertools.count())
+        result[next(candidate for candidate in candidates if candidate not in result)] = None
+    return list(result)

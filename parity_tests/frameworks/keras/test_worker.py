@@ -143,6 +143,16 @@ def test_bytecode_in_a_file_is_not_run(keras, model, file):
         keras.open(model(kind(file, "lambda")))
 
 
+def test_a_layer_that_reaches_files_is_not_run(keras, model, folder):
+    shutil.copy(folder / "old-nested.h5", folder / "writes.h5")
+    with h5py.File(folder / "writes.h5", "a") as file:
+        config = file.attrs["model_config"]
+        assert "__operators__.add" in config
+        file.attrs["model_config"] = config.replace("__operators__.add", "io.write_file")
+    with pytest.raises(WorkerFailed, match="a layer calls io.write_file, which runs code or reaches files"):
+        keras.open(model("writes.h5"))
+
+
 def test_what_an_old_keras_computed_otherwise_is_refused_unless_asked_for(keras, model, folder):
     shutil.copy(folder / "old-up.h5", folder / "older-up.h5")
     with h5py.File(folder / "older-up.h5", "a") as file:
