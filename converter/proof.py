@@ -21,9 +21,9 @@ from converter.reference import Recorded
 
 Say = Callable[[str], None]
 
-#: Multiply-adds that a proof may spend in one float64 pass, unless the caller sets the number of images: about a
+#: Multiply-adds that a proof may spend in one float64 pass, unless the caller sets the number of images: half a
 #: minute in all on two cores.
-BUDGET = 3e10
+BUDGET = 1e10
 
 
 @dataclass(frozen=True)

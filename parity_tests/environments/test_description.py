@@ -23,7 +23,7 @@ def test_the_lock_pins_what_was_asked_for(name):
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", described.lock.read_text(), re.MULTILINE))
     for requirement in described.requirements:
         package, exact, version = requirement.partition("==")
-        package = re.match(r"[\w.-]+", package).group()
+        package = re.match(r"[\w.-]+", package).group().replace("_", "-")
         assert package in pinned
         assert not exact or pinned[package] == version
 

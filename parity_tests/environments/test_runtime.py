@@ -183,7 +183,7 @@ runtime._ask(runtime._process, "run", model=2, inputs={{}}, fetch="all")
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment, text=True) as caller:
         folder, worker = caller.stdout.readline().split()
         caller.kill()
-    for _ in range(100):
+    for _ in range(600):  # a busy machine takes its time
         if not Path(folder).exists() and not is_running(int(worker)):
             break
         time.sleep(0.1)
