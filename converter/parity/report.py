@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.graph.model import Model, Origin
+from converter.parity.certificate import hash_file
 from converter.parity.side import Side
 from converter.parity.verdict import LayerFigure, SideFigure, Verdict
 
@@ -18,18 +19,25 @@ CONTEXT = 12
 LONGEST_SOURCE = 4 << 20
 #: Errors below this many roundings are drawn at this height: a logarithm has no zero.
 FLOOR = 1e-2
+#: Errors above it are drawn there and sorted together.
+LAST = 1e8
 
 
 def write(path: Path, verdict: Verdict, model: Model, sides: tuple[Side, Side]) -> None:
     """Write the report of ``verdict`` to ``path``. Needs no network when it is opened."""
     from jinja2 import Environment, PackageLoader
 
+    from converter import __version__
+
     environment = Environment(loader=PackageLoader("converter.parity", "."), autoescape=True, trim_blocks=True)
     environment.filters["figure"] = _short
+    environment.filters["key"] = _key
     page = environment.get_template("report.html").render(
         verdict=verdict,
         model=model,
+        version=__version__,
         sides=sides,
+        files=[[(file.name, file.stat().st_size, hash_file(file)) for file in side.files.values()] for side in sides],
         picture=_picture(verdict),
         rows=[_row(layer) for layer in verdict.layers],
         excerpts=_excerpts(verdict, model, sides),
@@ -57,7 +65,7 @@ def _picture(verdict: Verdict) -> str:
         figure = Figure(figsize=(10.4, 5.6), layout="constrained")
         FigureCanvasSVG(figure)
         local, drift = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        styles = (("source", verdict.source, "#0072b2", "o"), ("target", verdict.target, "#d55e00", "s"))
+        styles = (("source", verdict.source, "#2f88d0", "o"), ("target", verdict.target, "#e2711d", "s"))
         for which, label, colour, marker in styles:
             points = [(x, getattr(layer, which)) for x, layer in enumerate(layers) if getattr(layer, which)]
             local.plot(
@@ -73,8 +81,10 @@ def _picture(verdict: Verdict) -> str:
         ):
             axes.axhspan(FLOOR / 2, 1, color="#888888", alpha=0.14, lw=0)
             axes.axhline(bound, color="#cc0033", lw=1.2)
-            axes.annotate("bound", (1, bound), xycoords=("axes fraction", "data"), xytext=(4, 0),
-                          textcoords="offset points", va="center", color="#cc0033", annotation_clip=False)  # fmt: skip
+            axes.annotate(
+                "bound", (1, bound), gid=f"limit {title}", xycoords=("axes fraction", "data"), xytext=(4, 0),
+                textcoords="offset points", va="center", color="#cc0033", annotation_clip=False,
+            )  # fmt: skip
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(lambda y, _: "exact" if y <= FLOOR else f"{y:g}")
             axes.minorticks_off()
@@ -91,8 +101,12 @@ def _picture(verdict: Verdict) -> str:
             where = layers.index(verdict.bad_layer)
             for axes in (local, drift):
                 axes.axvline(where, color="#cc0033", lw=1, ls=":")
-            local.annotate(f"first wrong: {verdict.bad_layer.origin.layer}", (where, top), xytext=(5, -4),
-                           textcoords="offset points", va="top", color="#cc0033", parse_math=False)  # fmt: skip
+            # Beside the line, on the side where there is room.
+            side, offset = ("left", 5) if where < len(layers) / 2 else ("right", -5)
+            local.annotate(
+                f"first wrong: {verdict.bad_layer.origin.layer}", (where, top), gid="limit broken", ha=side, va="top",
+                xytext=(offset, -4), textcoords="offset points", color="#cc0033", parse_math=False,
+            )  # fmt: skip
         drift.set_xlabel("tensors in the order of execution", color="#777777")
         if len(layers) <= 40:
             names = [layer.name.replace("$", r"\$") for layer in layers]
@@ -107,7 +121,7 @@ def _picture(verdict: Verdict) -> str:
 
 def _height(value: float) -> float:
     """A place on the logarithmic axis: nothing below FLOOR, and infinity where it can be seen."""
-    return min(max(value, FLOOR), 1e8)
+    return min(max(value, FLOOR), LAST)
 
 
 def _worst(layer: LayerFigure) -> float:
@@ -134,9 +148,14 @@ def _row(layer: LayerFigure) -> _Row:
     return _Row(layer, where, layer.source, layer.target, "x".join(map(str, layer.shape)))
 
 
+def _key(value: float | None) -> float:
+    """What the page's script sorts a figure by: none first, infinity, for which it has another word, last."""
+    return min(value, LAST) if isinstance(value, float) else -1.0
+
+
 def _short(value: float | None) -> str:
     """A figure of a few digits; empty where there is none."""
-    if value is None:
+    if not isinstance(value, float):
         return ""
     return f"{value:.2f}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.1e}"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import score_judge
@@ -37,3 +40,37 @@ def test_hostile_names_stay_text(tmp_path):
     assert "<script>alert" not in page
     assert "<img" not in page
     assert "<i>$y" not in page
+
+
+def test_a_right_verdict_says_so_and_what_ran_with_its_hashes(tmp_path):
+    builder = GraphBuilder("net")
+    model = Model(builder.build([builder.op("Sigmoid", [builder.input("x", (1, 4))], "y")]), "hub", notes=["a note"])
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(b"weights")
+    side = replace(score_judge.numpy_side(model), versions={"numpy": "2"}, files={"weights": weights})
+    verdict = judge(model, side, side, {"x": np.ones((1, 4), np.float32)})
+    report.write(tmp_path / "report.html", verdict, model, (side, side))
+    page = (tmp_path / "report.html").read_text()
+    assert "Both compute the same." in page
+    assert hashlib.sha256(b"weights").hexdigest() in page
+    assert "7 bytes" in page
+    assert "a note" in page
+    assert str(tmp_path) not in page
+
+
+def test_figures_that_no_script_could_order_have_a_place_in_the_order(judged):
+    folder, verdict, model, sides, _ = judged
+    layers = [replace(layer, difference=value) for layer, value in zip(verdict.layers, (math.inf, None), strict=False)]
+    report.write(folder / "odd.html", replace(verdict, layers=layers), model, sides)
+    keys = re.findall(r'data-n="([^"]*)"', (folder / "odd.html").read_text())
+    assert len(keys) == 2 * 6
+    assert all(math.isfinite(float(key)) for key in keys)
+
+
+def test_a_net_of_a_thousand_layers_stays_a_small_page(judged):
+    folder, verdict, model, sides, _ = judged
+    many = replace(verdict, layers=(verdict.layers * 1000)[:1000])
+    report.write(folder / "many.html", many, model, sides)
+    page = (folder / "many.html").read_text()
+    assert page.count("<tr") == 1000 + 2
+    assert len(page) < 2_000_000
