@@ -6,6 +6,7 @@ A check of Caffe's that fails aborts the process: bad prototxt, unknown layer, s
 from __future__ import annotations
 
 import os
+import tempfile
 
 import caffe
 import numpy
@@ -56,6 +57,6 @@ def named_as_hdf5(path: str) -> str:
     """Caffe tells HDF5 weights by the file's ending: a link with it in the worker's own folder."""
     if path.endswith(".h5"):
         return path
-    link = os.path.abspath(f"weights-{len(os.listdir())}.h5")
+    link = os.path.join(tempfile.mkdtemp(dir=os.getcwd()), "weights.h5")
     os.symlink(path, link)
     return link
