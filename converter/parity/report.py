@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ LONGEST_SOURCE = 4 << 20
 FLOOR = 1e-2
 #: Errors above it are drawn there and sorted together.
 LAST = 1e8
+#: As many layers may have become one in the target: a convolution, its normalisation, its scale.
+MERGED = 3
 
 
 def write(path: Path, verdict: Verdict, model: Model, sides: tuple[Side, Side]) -> None:
@@ -149,8 +153,10 @@ def _row(layer: LayerFigure) -> _Row:
 
 
 def _key(value: float | None) -> float:
-    """What the page's script sorts a figure by: none first, infinity, for which it has another word, last."""
-    return min(value, LAST) if isinstance(value, float) else -1.0
+    """What the page's script sorts a figure by: none as the smallest, infinity and NaN as the largest."""
+    if not isinstance(value, float):
+        return -1.0
+    return value if value < LAST else LAST
 
 
 def _short(value: float | None) -> str:
@@ -176,26 +182,25 @@ def _excerpts(verdict: Verdict, model: Model, sides: tuple[Side, Side]) -> list[
     shown = verdict.bad_layer or (verdict.layers[0] if verdict.layers else None)
     if shown is None:
         return []
-    origin = shown.origin
-    excerpts = []
+    origin, excerpts = shown.origin, []
     if origin.file and origin.line:
-        excerpts += _excerpt(Path(origin.file), origin.line)
+        excerpts += _excerpt(Path(origin.file), [origin.line])
     source = sides[1].files.get("source")
     if source is not None:
-        excerpts += _excerpt(source, _line_of(source, _layers_before(model, shown.name)))
+        excerpts += _excerpt(source, _lines_of(source, _layers_before(model, shown.name)))
     return excerpts
 
 
-def _excerpt(path: Path, line: int) -> list[_Excerpt]:
+def _excerpt(path: Path, marked: list[int]) -> list[_Excerpt]:
+    """The last of the ``marked`` lines (from 1) with those around it, after the other marked ones."""
     text = _text(path)
-    if text is None:
+    if text is None or not marked:
         return []
     lines = text.splitlines()
-    first = max(0, line - 1 - CONTEXT // 3)
-    chosen = [
-        (number + 1, lines[number], number + 1 == line) for number in range(first, min(len(lines), first + CONTEXT))
-    ]
-    return [_Excerpt(path.name, chosen)]
+    first = max(1, marked[-1] - CONTEXT // 3)
+    around = range(first, min(len(lines) + 1, first + CONTEXT))
+    numbers = [*(number for number in marked if number < first), *around]
+    return [_Excerpt(path.name, [(number, lines[number - 1], number in marked) for number in numbers])]
 
 
 def _layers_before(model: Model, name: str) -> Iterator[str]:
@@ -207,15 +212,29 @@ def _layers_before(model: Model, name: str) -> Iterator[str]:
         name = next((value.name for value in node.inputs if value is not None and value.const_value is None), "")
 
 
-def _line_of(path: Path, layers: Iterable[str]) -> int:
-    """The last line (that of ``forward``) that names the first of ``layers`` that is named at all."""
-    lines = (_text(path) or "").splitlines()
-    for layer in layers:
-        wanted = "self." + "".join(char if char.isalnum() else "_" for char in layer) + "("
-        found = [number for number, line in enumerate(lines, 1) if wanted in line]
+def _lines_of(path: Path, layers: Iterable[str]) -> list[int]:
+    """Where the first of ``layers`` that is an attribute of an emitted class is made, and where it is called.
+
+    A layer within a repeated block has parts of its name there: "conv_stage1_block2_branch2b" is found in the call of
+    "stage1_block2". Nothing where that leads nowhere: a wrong line is worse than none.
+    """
+    lines = list(enumerate((_text(path) or "").splitlines(), 1))
+    calls = [(number, name) for number, line in lines for name in re.findall(r"\bself\.(\w+)\(", line)]
+    for layer in islice(layers, MERGED):
+        wanted = re.sub(r"\W", "_", layer)
+        words = set(wanted.split("_"))
+        parts = {name: set(name.split("_")) for _, name in calls}
+        found = [
+            (len(parts[name]), number, name)
+            for number, name in calls
+            if 1 < len(parts[name] & words) == len(parts[name])
+        ]
+        found = [(0, number, name) for number, name in calls if name == wanted] or found
         if found:
-            return found[-1]
-    return 1
+            _, call, name = max(found)
+            made = [number for number, line in lines if number < call and line.lstrip().startswith(f"self.{name} = ")]
+            return [*made[-1:], call]
+    return []
 
 
 def _text(path: Path) -> str | None:

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import score_judge
 
 from converter.graph.builder import GraphBuilder
@@ -60,10 +61,13 @@ def test_a_right_verdict_says_so_and_what_ran_with_its_hashes(tmp_path):
 
 def test_figures_that_no_script_could_order_have_a_place_in_the_order(judged):
     folder, verdict, model, sides, _ = judged
-    layers = [replace(layer, difference=value) for layer, value in zip(verdict.layers, (math.inf, None), strict=False)]
+    layers = [
+        replace(layer, difference=value)
+        for layer, value in zip(verdict.layers, (math.inf, math.nan, None), strict=False)
+    ]
     report.write(folder / "odd.html", replace(verdict, layers=layers), model, sides)
     keys = re.findall(r'data-n="([^"]*)"', (folder / "odd.html").read_text())
-    assert len(keys) == 2 * 6
+    assert len(keys) == 3 * 6
     assert all(math.isfinite(float(key)) for key in keys)
 
 
@@ -74,3 +78,48 @@ def test_a_net_of_a_thousand_layers_stays_a_small_page(judged):
     page = (folder / "many.html").read_text()
     assert page.count("<tr") == 1000 + 2
     assert len(page) < 2_000_000
+
+
+EMITTED = """\
+class Block(nn.Module):
+    def __init__(self):
+        self.conv = nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.conv1 = nn.Conv2d(3, 4, 3)
+        self.stage1_block2 = Block()
+
+    def forward(self, x):
+        x = self.conv1(x)
+        return self.stage1_block2(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("layers", "lines"),
+    [
+        (["conv1"], ["self.conv1 = nn.Conv2d(3, 4, 3)", "x = self.conv1(x)"]),
+        (["scale1", "bn1", "conv1"], ["self.conv1 = nn.Conv2d(3, 4, 3)", "x = self.conv1(x)"]),  # merged into it
+        (["stage1/block2/conv"], ["self.stage1_block2 = Block()", "return self.stage1_block2(x)"]),  # within a block
+        (["pool5", "relu5", "fc5", "conv1"], []),  # too far from what is named: no line rather than a wrong one
+    ],
+)
+def test_a_layer_is_shown_where_it_is_made_and_where_it_is_called(tmp_path, layers, lines):
+    builder = GraphBuilder("net")
+    x = builder.input("x", (1, 4))
+    for layer in reversed(layers):
+        with builder.layer(Origin(layer, "Layer")):
+            x = builder.op("Relu", [x], layer)
+    model = Model(builder.build([x]), "hub")
+    source = tmp_path / "model.py"
+    source.write_text(EMITTED)
+    side = replace(score_judge.numpy_side(model), taps=frozenset(layers[:1]), files={"source": source})
+    verdict = judge(model, side, side, {"x": np.ones((1, 4), np.float32)})
+    report.write(tmp_path / "report.html", verdict, model, (side, side))
+    page = (tmp_path / "report.html").read_text()
+    assert re.findall(r'<span class="here"><i>\d+</i> *(.*?)</span>', page) == lines
