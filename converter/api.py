@@ -121,6 +121,7 @@ def convert(
     if out is not None:
         storage.check_destination(Path(out), force)
     progress("reading")
+    folder = _images(images)
     model = reader.read(_roles(reader, source, reference.files if reference else files), options)
     destination = Path(out) if out is not None else Path("converted") / f"{_file_name(model.name)}-{target}"
     storage.check_destination(destination, force)
@@ -134,11 +135,16 @@ def convert(
             from converter.proof import prove
 
             with tempfile.TemporaryDirectory(prefix="converter-") as temporary:
-                original = reader.runtime_artifact(model, Path(temporary))
                 proof = prove(
-                    model, original, artifact, images=_images(images, model), preprocessing=model.preprocessing,
-                    limit=limit, recorded=(lambda: reference.recorded(model)) if reference else None, progress=progress,
-                )  # fmt: skip
+                    model,
+                    lambda: reader.runtime_artifact(model, Path(temporary)),
+                    artifact,
+                    images=folder,
+                    preprocessing=model.preprocessing,
+                    limit=limit,
+                    recorded=(lambda: reference.recorded(model)) if reference else None,
+                    progress=progress,
+                )
             status, reason = proof.status, proof.reason
             _write_evidence(proof, model, directory, progress)
         _write_card(directory, model, artifact, target, status, reason)
@@ -166,14 +172,19 @@ def verify(
 
     options = ReadOptions(**read_options)
     source, reader, roles = _identify(first)
+    folder = _images(images)
     model = reader.read(roles, options)
     with tempfile.TemporaryDirectory(prefix="converter-") as temporary:
-        original = reader.runtime_artifact(model, Path(temporary))
         other = _other_artifact(second, model, options, Path(temporary))
         proof = prove(
-            model, original, other, images=_images(images, model), preprocessing=model.preprocessing,
-            limit=limit, progress=progress,
-        )  # fmt: skip
+            model,
+            lambda: reader.runtime_artifact(model, Path(temporary)),
+            other,
+            images=folder,
+            preprocessing=model.preprocessing,
+            limit=limit,
+            progress=progress,
+        )
         directory = None
         if out is not None and proof.verdict:
             directory = Path(out)
@@ -256,8 +267,11 @@ def _roles(reader: ModuleType, framework: str, files: Sequence[str | os.PathLike
     """Each file's role, told by its content. Raises ReadError for a file that has none, or a role taken twice."""
     roles: dict[str, Path] = {}
     for path in map(Path, files):
-        if not path.is_file():
-            raise ReadError("is a folder, not a file" if path.is_dir() else "there is no such file", path)
+        try:
+            if not path.is_file():
+                raise ReadError("is a folder, not a file" if path.is_dir() else "there is no such file", path)
+        except (OSError, ValueError) as error:  # a name that no file can have
+            raise ReadError(getattr(error, "strerror", None) or str(error), path) from error
         role = reader.classify(path)
         if role is None:
             raise ReadError(f"is no file of a {framework} model", path)
@@ -315,7 +329,7 @@ def _from_card(directory: Path) -> Artifact:
         raise ReadError("is no card of a conversion", path) from error
 
 
-def _images(images: str | os.PathLike[str] | None, model: Model) -> Path | None:
+def _images(images: str | os.PathLike[str] | None) -> Path | None:
     """The folder of test images: the caller's, or the repository's where it is there."""
     if images is not None:
         folder = Path(images)

@@ -17,6 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+#: Longer messages come from absurd names: their middle is left out.
+LONGEST = 1000
+
+
+def one_line(text: str) -> str:
+    """``text`` as one line that a terminal shows and does not obey: names in a hostile file may hold anything."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
 
 class ConverterError(Exception):
     """Root of the tree. ``str(error)`` is one line that says what is wrong and what to do."""
@@ -40,7 +50,7 @@ class ReadError(ConverterError):
         self.message, self.file, self.line, self.layer = message, file, line, layer
         where = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
         who = "" if layer is None or f'"{layer}"' in message else f'layer "{layer}": '
-        super().__init__(f"{where}{who}{message}")
+        super().__init__(one_line(f"{where}{who}{message}"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,8 @@ class UnsupportedLayer:
 
     def __str__(self) -> str:
         where = "" if self.file is None else f"{self.file}: " if self.line is None else f"{self.file}:{self.line}: "
-        return f'{where}layer "{self.layer}" ({self.type}): {self.reason}' + (f"; {self.help}" if self.help else "")
+        help = f"; {self.help}" if self.help else ""
+        return one_line(f'{where}layer "{self.layer}" ({self.type}): {self.reason}{help}')
 
 
 class UnsupportedLayers(ConverterError):

@@ -39,7 +39,7 @@ class Proof:
 
 def prove(
     model: Model,
-    source: Artifact,
+    source: Callable[[], Artifact],
     target: Artifact,
     *,
     images: Path | None,
@@ -48,7 +48,7 @@ def prove(
     recorded: Callable[[], list[Recorded]] | None = None,
     progress: Say = lambda message: None,
 ) -> Proof:
-    """Run both artefacts of ``model`` and judge them.
+    """Run both artefacts of ``model`` and judge them. ``source()`` prepares the source's, for its real runtime.
 
     ``recorded`` gives what the source's runtime answered earlier, for where it is not installed. A runtime that is
     missing or fails makes the proof "unproven"; it never raises.
@@ -58,8 +58,8 @@ def prove(
             progress(f"starting {target.framework}")
             target_side = _live(stack, target, target.files)
             try:
-                progress(f"starting {source.framework}")
-                source_side = _live(stack, source, {path.name: path for path in model.files})
+                progress(f"starting {model.framework}")
+                source_side = _live(stack, source(), {path.name: path for path in model.files})
                 questions = [
                     Recorded(source_side, inputs_for(model, images, preprocessing, limit or affordable(model)))
                 ]

@@ -20,6 +20,11 @@ _PARTIAL = re.compile(r"^\.(?P<name>.+)\.partial-(?P<pid>\d+)-[0-9a-f]{8}$")
 
 def check_destination(directory: Path, force: bool = False) -> None:
     """Raise WriteError where ``directory`` cannot become a result: a file, or a folder that holds other things."""
+    with _writing(directory):
+        _check(directory, force)
+
+
+def _check(directory: Path, force: bool) -> None:
     if directory.is_dir():
         if not force and any(directory.iterdir()) and not (directory / CARD).exists():
             raise WriteError(f"{directory} is not empty and is no earlier result; choose another -o, or give --force")
@@ -57,8 +62,9 @@ def _writing(destination: Path) -> Iterator[None]:
     """What the disk refuses, as a WriteError."""
     try:
         yield
-    except OSError as error:
-        raise WriteError(f"{destination} cannot be written: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise WriteError(f"{str(destination)!r} cannot be written: {reason}") from error
 
 
 def _replace(temporary: Path, destination: Path) -> None:

@@ -93,6 +93,25 @@ def test_every_layer_that_cannot_be_converted_has_a_line(files, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (r"new\nline", r"new\nline"),
+        (r"\033[2J\007", r"\x1b[2J\x07"),
+        (r"\000", r"\x00"),
+        ("r" * 10**6, "rrr ... rrr"),
+    ],
+)
+@pytest.mark.parametrize("type", ["InnerProduct", "Foo"])
+def test_a_name_cannot_break_the_line_or_command_the_terminal(name, shown, type, files, tmp_path):
+    spoil = net(NET + f'layer {{ name: "{name}" type: "{type}" bottom: "fc" top: "end" }}')
+    with pytest.raises(ConverterError) as caught:
+        api.convert("caffe->pytorch", spoil(files), tmp_path / "out", no_verify=True)
+    last = str(caught.value).splitlines()[-1]
+    assert str(caught.value).count("\n") == len(getattr(caught.value, "layers", ()))
+    assert shown in last and last.isprintable() and len(last) < 1100
+
+
+@pytest.mark.parametrize(
     ("pair", "line"),
     [
         ("caffe->pytroch", 'unknown framework "pytroch"; did you mean pytorch?'),

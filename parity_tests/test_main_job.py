@@ -14,6 +14,7 @@ from runtimes import needs_runtime
 import converter
 from converter import environments
 from converter.environments import locations
+from converter.frameworks.caffe.format import write_caffemodel
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -94,6 +95,26 @@ def test_without_any_runtime_it_is_converted_but_not_proven(tmp_path, monkeypatc
     result = converter.convert("caffe->pytorch", out=tmp_path / "out")
     assert (result.status, result.exit_code) == ("unproven", 3)
     assert "python -m converter env install pytorch" in result.headline
+    assert "model.py" in result.listing
+
+
+CLIP = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "clip" type: "Clip" bottom: "conv" top: "clip" clip_param { min: -1 max: 1 } }
+"""
+
+
+@needs_runtime("pytorch")
+@needs_runtime("caffe")
+def test_a_layer_that_the_reference_caffe_lacks_is_converted_but_not_proven(tmp_path):
+    (tmp_path / "net.prototxt").write_text(CLIP)
+    weights = [np.ones((4, 3, 3, 3), np.float32), np.zeros(4, np.float32)]
+    write_caffemodel(tmp_path / "net.caffemodel", [("conv", "Convolution", weights)])
+    files = [tmp_path / "net.prototxt", tmp_path / "net.caffemodel"]
+    result = converter.convert("caffe->pytorch", files, tmp_path / "out")
+    assert (result.status, result.exit_code) == ("unproven", 3)
+    assert '"clip" (Clip)' in result.headline
     assert "model.py" in result.listing
 
 

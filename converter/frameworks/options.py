@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
+from converter.errors import UsageError
 from converter.graph.model import Preprocessing
 
 
@@ -24,6 +26,15 @@ class ReadOptions:
     channels: str | None = None
     resize: tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels not in (None, "rgb", "bgr", "gray"):
+            raise UsageError(f'channels are "rgb", "bgr" or "gray", not "{self.channels}"')
+        if not all(map(math.isfinite, (*(self.mean or ()), self.scale or 0.0))):
+            raise UsageError("mean and scale must be finite numbers")
+        for what, size in (("resize", self.resize), ("crop", self.crop)):
+            if size is not None and (len(size) != 2 or min(size) < 1):
+                raise UsageError(f"{what} is (height, width), both at least 1, not {size}")
 
     def preprocessing(self, found: Preprocessing | None) -> Preprocessing | None:
         """``found`` in the files, with what the caller overrides; None where neither says anything."""

@@ -152,7 +152,7 @@ class ParameterStore:
         self.notes[note] = None
         if value is None:
             return lambda: bilinear_kernel(shape)
-        return lambda: np.full(shape, value, np.float32)
+        return lambda: np.broadcast_to(np.float32(value), shape)
 
     def _missing(self, layer: LayerDefinition, kind: str) -> str:
         if id(layer) not in self._loaded:

@@ -22,6 +22,7 @@ from converter.graph.model import Model, Origin, shape_of
 from . import format, layers
 from .format import LayerDefinition, NetDefinition, Weights
 from .inference import InferenceNet, inference_net, stated_shape
+from .kinds import refuse_other_kind
 from .parameters import MAXIMUM_ELEMENTS, ParameterStore
 from .preprocessing import read_preprocessing
 from .runtime import RUNTIME_SOURCE, RuntimeSource, private_layers, runtime_artifact
@@ -37,14 +38,16 @@ MAXIMUM_TOTAL = 2**33
 def classify(path: str | Path) -> str | None:
     """The role of a file in :func:`read`, told by its content: "prototxt", "caffemodel", "hdf5", "mean" or None.
 
-    Raises ReadError for what only looks like one: a solver, or a pointer that stands for the weights.
+    Raises ReadError for what can be told to be something else: a solver, a pointer that stands for the weights, a zip.
     """
     kind = format.classify(path)
     if kind == "solver":
         raise ReadError("is a solver, which describes a training; give the net that it names", path)
     if kind == "git-lfs pointer":
         raise ReadError("is a git-lfs pointer, not the file itself; run: git lfs pull", path)
-    return kind if kind in ROLES else None
+    if kind is not None and kind not in ROLES:
+        raise refuse_other_kind(path, "a file of a Caffe model", kind)
+    return kind
 
 
 def read(files: Mapping[str, Path], options: ReadOptions) -> Model:
