@@ -300,6 +300,7 @@ def _other_artifact(
     """The second model of a verification, with its tensors under the first one's names where both have them."""
     paths = list(map(Path, files))
     if len(paths) == 1 and paths[0].is_dir():
+        model.notes += _changes_since(paths[0])
         return _from_card(paths[0])
     framework, reader, roles = _identify(paths)
     other = reader.read(roles, options)
@@ -327,6 +328,14 @@ def _from_card(directory: Path) -> Artifact:
         raise ReadError(f"has no {storage.CARD}; give a folder that a conversion wrote", directory) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReadError("is no card of a conversion", path) from error
+
+
+def _changes_since(directory: Path) -> list[str]:
+    """Files of a conversion that are no longer those of its certificate, a line each."""
+    from converter.parity.certificate import changed_files
+
+    path = directory / "parity.json"
+    return [f"since the certificate: {change}" for change in changed_files(path)] if path.exists() else []
 
 
 def _images(images: str | os.PathLike[str] | None) -> Path | None:

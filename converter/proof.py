@@ -51,7 +51,8 @@ def prove(
     """Run both artefacts of ``model`` and judge them. ``source()`` prepares the source's, for its real runtime.
 
     ``recorded`` gives what the source's runtime answered earlier, for where it is not installed. A runtime that is
-    missing or fails makes the proof "unproven"; it never raises.
+    missing or fails makes the proof "unproven". Raises ReadError for a broken image and UsageError where the images do
+    not fit the net.
     """
     with ExitStack() as stack:
         try:

@@ -61,6 +61,7 @@ def test_a_changed_weight_is_found_and_its_layer_named(smile, tmp_path):
     assert (result.status, result.exit_code) == ("wrong", 1)
     assert result.verdict.side == "target"
     assert result.verdict.bad_layer.origin.layer == "conv2"
+    assert "since the certificate: model.safetensors is another file" in result.details
 
 
 @needs_runtime("pytorch")
