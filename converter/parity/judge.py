@@ -253,7 +253,7 @@ def _figure(record: _Record, name: str, layout: Layout, multiples: Multiples) ->
         return None
     agreement = record.of(name)
     drift = record.drift.get(name)
-    near = drift is None or name not in layout.decisive or (drift.drift <= multiples.drift and not drift.problems)
+    near = drift is None or name not in layout.decisive or drift.drift <= multiples.drift
     return SideFigure(
         agreement.rms,
         agreement.worst_slice,
