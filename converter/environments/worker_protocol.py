@@ -34,6 +34,7 @@ import traceback
 
 import numpy
 
+REMOVING = threading.Lock()
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # <linux/sched.h>
 
 
@@ -44,16 +45,19 @@ def main(folder: str, parent: int) -> None:
     bound_memory()
     threading.Thread(target=end_with_parent, args=(folder, parent), daemon=True).start()
     server = Server(folder)
-    for line in requests:
-        request = json.loads(line)
-        try:
-            reply = getattr(server, "answer_" + request["verb"])(request)
-        except (Exception, SystemExit) as error:
-            traceback.print_exc()
-            reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:2000]}
-        replies.write(json.dumps(dict(reply, id=request["id"])) + "\n")
-        replies.flush()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for line in requests:
+            request = json.loads(line)
+            try:
+                reply = getattr(server, "answer_" + request["verb"])(request)
+            except (Exception, SystemExit) as error:
+                traceback.print_exc()
+                reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:2000]}
+            replies.write(json.dumps(dict(reply, id=request["id"])) + "\n")
+            replies.flush()
+    finally:
+        # Also when nobody is left to take the reply.
+        remove(folder)
 
 
 def private_streams() -> tuple:
@@ -101,8 +105,14 @@ def end_with_parent(folder: str, parent: int) -> None:
     """Ends the process, and the exchange folder with it, soon after the caller died in the middle of a request."""
     while os.getppid() == parent:
         time.sleep(1)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     os._exit(1)
+
+
+def remove(folder: str) -> None:
+    """Removes the exchange folder. One thread at a time: of two, each would trip over what the other just removed."""
+    with REMOVING:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Server:
