@@ -37,8 +37,8 @@ def ratios(actual: np.ndarray, value: np.ndarray, noise: np.ndarray | float) -> 
         value = np.where(np.abs(value) > LARGEST, np.copysign(np.inf, value), value)
         ratio = np.abs(actual - value) / np.maximum(noise, SMALLEST_NORMAL)
         ratio[(actual == value) | (np.isnan(actual) & np.isnan(value))] = 0.0
-        # NaN here means one NaN or two different infinities, or a noise that is NaN: nothing that can be called right.
-        ratio[np.isnan(ratio)] = np.inf
+        # One NaN, two different infinities, or a noise that is no number: nothing that can be called right.
+        ratio[np.isnan(ratio) | ((actual != value) & ~np.isnan(value) & ~np.isfinite(noise))] = np.inf
     return ratio
 
 

@@ -253,14 +253,15 @@ def _figure(record: _Record, name: str, layout: Layout, multiples: Multiples) ->
         return None
     agreement = record.of(name)
     drift = record.drift.get(name)
-    near = drift is None or name not in layout.decisive or drift.drift <= multiples.drift
+    ends = drift if name in layout.decisive else None
+    problems = agreement.problems or (ends.problems if ends else [])
     return SideFigure(
         agreement.rms,
         agreement.worst_slice,
         agreement.largest,
         drift.drift if drift else None,
-        agreement.within(multiples) and near,
-        "; ".join(agreement.problems),
+        agreement.within(multiples) and not problems and (ends is None or ends.drift <= multiples.drift),
+        "; ".join(problems),
         record.ties.get(name, 0),
     )
 

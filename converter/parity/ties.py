@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.graph import ops
-from converter.graph.evaluate import evaluate, local
+from converter.graph.evaluate import local
 from converter.graph.model import Model, attributes_of, constant_of
 from converter.parity.detections import legal
 from converter.parity.figures import Multiples, ratios
@@ -41,17 +41,19 @@ def count_ties(
     trial = after.build()
     starts = {start: known[start] for start in after.starts if start not in centre}
 
-    def decide(moves: Arrays) -> np.ndarray:
-        return evaluate(trial, starts | {key: centre[key] + moves.get(key, 0.0) for key in centre}, [name])[name]
+    def decide(moves: Arrays) -> tuple[np.ndarray, np.ndarray]:
+        return local(trial, starts | {key: centre[key] + moves.get(key, 0.0) for key in centre}, [name])[name]
 
     rng = np.random.default_rng(0)
-    nominal = decide({})
-    trials = [decide({key: REACH * spread[key] * rng.standard_normal(spread[key].shape) for key in centre})
-              for _ in range(TRIALS)]  # fmt: skip
+    trials = [decide({})]
+    trials += [decide({key: REACH * spread[key] * rng.standard_normal(spread[key].shape) for key in centre})
+               for _ in range(TRIALS)]  # fmt: skip
     nudge = _nudge(after.nodes, centre, spread, actual)
     if nudge is not None:
         trials.append(decide(nudge))
-    return _element_ties(actual, nominal, trials, local(model, known, [name])[name][1], multiples)
+    if len({value.shape for value, _ in trials}) > 1:
+        return _size_ties(actual, trials, multiples)
+    return _element_ties(actual, trials, local(model, known, [name])[name][1], multiples)
 
 
 def _decision_inputs(model: Model, known: Arrays, decisions: list[ir.Node]) -> tuple[Arrays, Arrays]:
@@ -95,16 +97,24 @@ def _nudge(nodes: list[ir.Node], centre: Arrays, spread: Arrays, actual: np.ndar
 
 
 def _element_ties(
-    actual: np.ndarray, nominal: np.ndarray, trials: list[np.ndarray], noise: np.ndarray, multiples: Multiples
+    actual: np.ndarray, trials: list[tuple[np.ndarray, np.ndarray]], noise: np.ndarray, multiples: Multiples
 ) -> int | None:
-    if actual.shape != nominal.shape:
+    """Each element must be what some trial has, within ``noise``; the first trial is the undisturbed one."""
+    if actual.shape != trials[0][0].shape:
         return None
-    matched = ratios(actual, nominal, noise) <= multiples.rms
+    matched = ratios(actual, trials[0][0], noise) <= multiples.rms
     count = int((~matched).sum())
-    for trial in trials:
-        if trial.shape == actual.shape:
-            matched |= ratios(actual, trial, noise) <= multiples.rms
+    for value, _ in trials[1:]:
+        matched |= ratios(actual, value, noise) <= multiples.rms
     return count if matched.all() else None
+
+
+def _size_ties(actual: np.ndarray, trials: list[tuple[np.ndarray, np.ndarray]], multiples: Multiples) -> int | None:
+    """Where the decisions change the size, all of ``actual`` must be what one trial has."""
+    for value, noise in trials:
+        if value.shape == actual.shape and (ratios(actual, value, noise) <= multiples.rms).all():
+            return abs(actual.size - trials[0][0].size) or int((actual != trials[0][0]).sum())
+    return None
 
 
 def _detection_ties(model: Model, known: Arrays, node: ir.Node, actual: np.ndarray) -> int | None:

@@ -35,7 +35,7 @@ def detections(draw):
     return attributes, inputs, rows
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(detections())
 def test_what_the_net_detects_is_legal_also_when_rounded_to_float32(case):
     attributes, inputs, rows = case
@@ -43,15 +43,15 @@ def test_what_the_net_detects_is_legal_also_when_rounded_to_float32(case):
     assert legal(attributes, *inputs, rows.astype(np.float32).astype(np.float64))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(detections(), st.data())
 def test_a_missing_row_is_not(case, data):
     attributes, inputs, rows = case
-    assume(len(rows) > 1)
+    assume(len(rows) > 1 and attributes["eta"] == 1)  # a threshold that shrinks explains more than float32 does
     assert not legal(attributes, *inputs, np.delete(rows, data.draw(st.integers(0, len(rows) - 1)), axis=0))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(detections(), st.data())
 def test_a_box_or_a_score_that_is_off_is_not(case, data):
     attributes, inputs, rows = case
@@ -60,7 +60,7 @@ def test_a_box_or_a_score_that_is_off_is_not(case, data):
     assert not legal(attributes, *inputs, changed)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(detections())
 def test_a_row_twice_or_of_another_class_is_not(case):
     attributes, inputs, rows = case

@@ -151,6 +151,54 @@ def test_either_of_two_equal_maxima_may_be_chosen_but_no_other():
     assert not judge(model, numpy_side(model), chooses(3), inputs).right
 
 
+def filter_net():
+    """A Filter that keeps the rows of a positive sum; that of the fourth row is zero but for rounding."""
+    builder = GraphBuilder("filter")
+    x = builder.input("x", (8, 4))
+    with builder.layer(Origin("keep", "Filter")):
+        total = builder.op("ReduceSum", [x, builder.constant([1])], keepdims=0)
+        kept = builder.op("Greater", [total, builder.constant(0.0, "float32")])
+        model = Model(builder.build([builder.op("Compress", [x, kept], "kept", axis=0)]), "hub")
+    rows = np.random.default_rng(0).uniform(-1, 1, (8, 4)).astype(np.float32)
+    rows[3] = [1, -1, 0.3, -0.3]
+    return model, {"x": rows}
+
+
+def filtered(rows):
+    return Side("other", "other", lambda *_: {"kept": rows}, frozenset(["kept"]))
+
+
+@pytest.mark.parametrize("borderline", [True, False])
+def test_a_row_that_rounding_keeps_or_drops_may_be_kept_or_dropped(borderline):
+    model, inputs = filter_net()
+    rows, keep = inputs["x"], inputs["x"].astype(np.float64).sum(axis=1) > 0
+    keep[3] = borderline
+    assert judge(model, numpy_side(model, taps=frozenset(["kept"])), filtered(rows[keep]), inputs).right
+
+
+def test_where_rounding_decides_the_size_the_values_are_judged_all_the_same():
+    model, inputs = filter_net()
+    rows, keep = inputs["x"], inputs["x"].astype(np.float64).sum(axis=1) > 0
+    assert not judge(model, numpy_side(model), filtered(np.full_like(rows[keep], 55)), inputs).right
+    keep[0] ^= True
+    assert not judge(model, numpy_side(model), filtered(rows[keep]), inputs).right
+
+
+def test_an_overflow_inside_one_side_alone_is_wrong():
+    builder = GraphBuilder("overflow")
+    x = builder.input("x", (1, 2))
+    large = builder.constant(1e30, "float32")
+    for name, op in (("up", "Mul"), ("higher", "Mul"), ("back", "Div"), ("down", "Div")):
+        with builder.layer(Origin(name, op)):
+            x = builder.op(op, [x, large], name)
+    model, inputs = Model(builder.build([x]), "hub"), {"x": np.array([[1, 2]], np.float32)}
+    merged = Side("merged", "merged", lambda batch, names: {"down": batch["x"]}, frozenset(["down"]))
+    with np.errstate(over="ignore"):
+        verdict = judge(model, numpy_side(model), merged, inputs)
+    assert verdict.side == "source"
+    assert "infinity" in verdict.reason()
+
+
 def test_a_thousand_layers_are_judged_in_linear_time():
     builder = GraphBuilder("deep")
     x = builder.input("data", (1, 4))
