@@ -15,7 +15,7 @@ from converter import __version__, frameworks, storage
 from converter.errors import ReadError, UnsupportedLayers, UsageError
 from converter.frameworks.options import ReadOptions, WriteOptions
 from converter.graph import passes
-from converter.graph.model import Artifact, Model, Origin, Preprocessing, shape_of
+from converter.graph.model import Artifact, Model, Origin, shape_of
 from converter.pair import parse_pair
 from converter.reference import DATA, Reference, reference_model
 
@@ -389,4 +389,4 @@ def _file_name(name: str) -> str:
     return "".join(char if char.isalnum() or char in "-_." else "_" for char in name).strip("._") or "net"
 
 
-__all__ = ["Conversion", "Preprocessing", "convert", "inspect", "read", "verify"]
+__all__ = ["Conversion", "convert", "inspect", "read", "verify"]

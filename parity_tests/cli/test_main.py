@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 
@@ -28,14 +27,6 @@ def test_help_and_errors_in_the_arguments_import_nothing_heavy(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_help_answers_within_150_ms_of_processor_time():
-    run("--help")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert run("--help").returncode == 0
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 0.15
 
 
 @pytest.mark.parametrize(
