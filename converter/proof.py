@@ -22,7 +22,7 @@ from converter.reference import Recorded
 Say = Callable[[str], None]
 
 #: Multiply-adds that a proof may spend in one float64 pass, unless the caller sets the number of images: about a
-#: minute in all on two cores (a ResNet-50 of half width, 9 images and 5 probes: 74 s; a smile net, 1,005 samples: 15 s).
+#: minute in all on two cores (a ResNet-50 of half width, 14 samples: 74 s; a smile net, 1,005 samples: 15 s).
 BUDGET = 1e10
 
 
